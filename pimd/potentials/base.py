@@ -1,0 +1,347 @@
+"""The contract of a potential: Structure, Batch, Wanted, Prediction, Potential.
+
+A potential takes one flat `Batch` of structures, which may differ in size, species, cell and
+periodicity, and returns a `Prediction`: energies, forces and virials of all of them from one
+call. Units are eV and Å; cells hold lattice vectors as rows; W = -dE/dstrain.
+
+`EnergyPotential` writes the derivatives once for all: a potential that derives from it gives
+energies only, and gets forces and virials from one backward pass through a symmetric strain.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pimd.structure import PotentialError, Structure
+
+__all__ = [
+    "Batch",
+    "EnergyPotential",
+    "Potential",
+    "PotentialError",
+    "Prediction",
+    "PropertySpec",
+    "Structure",
+    "Wanted",
+]
+
+
+@dataclass
+class Batch:
+    """Structures laid flat, one after another, on one device.
+
+    Attributes:
+        positions: Å, (n_atoms, 3), floating.
+        cells: Å, (n_structures, 3, 3), rows are lattice vectors; same dtype as positions.
+        pbc: (n_structures, 3) bool.
+        numbers: (n_atoms,) int64.
+        structure_index: (n_atoms,) int64, non-decreasing: the structure each atom is in.
+        n_atoms_per_structure: (n_structures,) int64.
+        pairs: (2, n_pairs) int64, a full list (i, j) of global atom indices within the cutoff
+            of the potential, with both (i, j) and (j, i); None until the list is attached.
+        shifts: (n_pairs, 3), floating, whole numbers: cell translations of j, so that the
+            vector from i to j is positions[j] - positions[i] + shifts @ cell.
+    """
+
+    positions: Tensor
+    cells: Tensor
+    pbc: Tensor
+    numbers: Tensor
+    structure_index: Tensor
+    n_atoms_per_structure: Tensor
+    pairs: Tensor | None = None
+    shifts: Tensor | None = None
+
+    @property
+    def n_structures(self) -> int:
+        return self.cells.shape[0]
+
+    @property
+    def n_atoms(self) -> int:
+        return self.positions.shape[0]
+
+    @property
+    def device_type(self) -> str:
+        return self.positions.device.type
+
+    @property
+    def offsets(self) -> Tensor:
+        """Index of the first atom of each structure, and the end: (n_structures + 1,) int64."""
+        zero = self.n_atoms_per_structure.new_zeros(1)
+        return torch.cat([zero, self.n_atoms_per_structure.cumsum(0)])
+
+    @classmethod
+    def from_structures(
+        cls,
+        structures: Sequence[Structure],
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> Batch:
+        """Lay structures flat. Raises PotentialError for an empty sequence."""
+        if not structures:
+            raise PotentialError("a batch needs at least one structure")
+        sizes = np.array([len(s) for s in structures], dtype=np.int64)
+        return cls.from_arrays(
+            np.concatenate([s.positions for s in structures]),
+            np.stack([s.cell for s in structures]),
+            np.stack([s.pbc for s in structures]),
+            np.concatenate([s.numbers for s in structures]),
+            sizes,
+            dtype=dtype,
+            device=device,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        positions: np.ndarray,
+        cells: np.ndarray,
+        pbc: np.ndarray,
+        numbers: np.ndarray,
+        n_atoms_per_structure: np.ndarray,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> Batch:
+        """A batch from flat numpy arrays, shapes as in the class docstring."""
+        sizes = np.asarray(n_atoms_per_structure, dtype=np.int64)
+        n_structures, n_atoms = len(sizes), int(sizes.sum())
+        expected = {
+            "positions": (positions.shape, (n_atoms, 3)),
+            "cells": (cells.shape, (n_structures, 3, 3)),
+            "pbc": (pbc.shape, (n_structures, 3)),
+            "numbers": (numbers.shape, (n_atoms,)),
+        }
+        for name, (got, want) in expected.items():
+            if got != want:
+                raise PotentialError(f"batch {name}: expected shape {want}, got {got}")
+        index = np.repeat(np.arange(n_structures), sizes)
+        return cls(
+            positions=torch.tensor(positions, dtype=dtype, device=device),
+            cells=torch.tensor(cells, dtype=dtype, device=device),
+            pbc=torch.tensor(pbc, dtype=torch.bool, device=device),
+            numbers=torch.tensor(numbers, dtype=torch.int64, device=device),
+            structure_index=torch.tensor(index, dtype=torch.int64, device=device),
+            n_atoms_per_structure=torch.tensor(sizes, device=device),
+        )
+
+    def with_pairs(self, pairs: Tensor, shifts: Tensor) -> Batch:
+        """This batch with a neighbour list attached, shapes as in the class docstring."""
+        if pairs.ndim != 2 or pairs.shape[0] != 2 or shifts.shape != (pairs.shape[1], 3):
+            raise PotentialError(
+                f"expected pairs (2, n_pairs) and shifts (n_pairs, 3), "
+                f"got {tuple(pairs.shape)} and {tuple(shifts.shape)}"
+            )
+        return replace(self, pairs=pairs, shifts=shifts)
+
+    def pair_vectors(self) -> Tensor:
+        """Vectors from i to j of every pair, Å, (n_pairs, 3).
+
+        r_ij = x_j - x_i + S_ij C, with C the cell of the structure of i.
+        """
+        if self.pairs is None or self.shifts is None:
+            raise PotentialError(
+                "this batch has no neighbour list: attach one with pimd.potentials.neighbours"
+            )
+        i, j = self.pairs
+        cells = self.cells[self.structure_index[i]]  # [pair, vector, xyz]
+        translation = torch.einsum("pv,pvx->px", self.shifts, cells)
+        return self.positions[j] - self.positions[i] + translation
+
+    def sum_over_atoms(self, values: Tensor) -> Tensor:
+        """Sum values (n_atoms, ...) over the atoms of each structure in fp64 where real."""
+        out_dtype = torch.float64 if values.is_floating_point() else values.dtype
+        out = torch.zeros(
+            (self.n_structures, *values.shape[1:]), dtype=out_dtype, device=values.device
+        )
+        return out.index_add(0, self.structure_index, values.to(out_dtype))
+
+    def sum_over_pairs(self, values: Tensor) -> Tensor:
+        """Sum values (n_pairs, ...) over the pairs of each structure in fp64 where real."""
+        assert self.pairs is not None
+        out_dtype = torch.float64 if values.is_floating_point() else values.dtype
+        out = torch.zeros(
+            (self.n_structures, *values.shape[1:]), dtype=out_dtype, device=values.device
+        )
+        return out.index_add(0, self.structure_index[self.pairs[0]], values.to(out_dtype))
+
+    def volumes(self) -> Tensor:
+        """|det(cell)| of each structure, Å³, (n_structures,); 0 where there is no cell."""
+        return torch.linalg.det(self.cells).abs()
+
+    def structure(self, k: int) -> Structure:
+        """Structure k as numpy arrays."""
+        start, end = self.offsets[k : k + 2].tolist()
+        return Structure(
+            self.numbers[start:end].cpu().numpy(),
+            self.positions[start:end].detach().cpu().numpy(),
+            self.cells[k].detach().cpu().numpy(),
+            self.pbc[k].cpu().numpy(),
+        )
+
+    def slice(self, start: int, end: int) -> Batch:
+        """Structures start..end-1 as a batch of their own, without a neighbour list."""
+        first, last = int(self.offsets[start]), int(self.offsets[end])
+        return Batch(
+            positions=self.positions[first:last],
+            cells=self.cells[start:end],
+            pbc=self.pbc[start:end],
+            numbers=self.numbers[first:last],
+            structure_index=self.structure_index[first:last] - start,
+            n_atoms_per_structure=self.n_atoms_per_structure[start:end],
+        )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the caller asks for; nothing else is computed.
+
+    Energies are always given. `properties` names what the potential lists under
+    `Potential.properties`.
+    """
+
+    forces: bool = True
+    virials: bool = True
+    properties: tuple[str, ...] = ()
+    member_forces: bool = False
+    member_virials: bool = False
+
+
+@dataclass
+class Prediction:
+    """What a potential returns, as tensors on its device.
+
+    Attributes:
+        energies: eV, (n_structures,) float64.
+        forces: eV/Å, (n_atoms, 3), or None where not wanted.
+        virials: W = -dE/dstrain, eV, (n_structures, 3, 3), or None where not wanted.
+        member_energies: eV, (n_members, n_structures), of a committee.
+        member_forces: eV/Å, (n_members, n_atoms, 3).
+        member_virials: eV, (n_members, n_structures, 3, 3).
+        properties: name -> values, first axis atoms or structures as `PropertySpec` says.
+    """
+
+    energies: Tensor
+    forces: Tensor | None = None
+    virials: Tensor | None = None
+    member_energies: Tensor | None = None
+    member_forces: Tensor | None = None
+    member_virials: Tensor | None = None
+    properties: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PropertySpec:
+    """What a property is: its unit, its shape per structure or per atom, and which of the two."""
+
+    unit: str
+    shape: tuple[int, ...]
+    per_atom: bool = False
+
+
+class Potential(abc.ABC):
+    """From a batch to energies, forces and virials.
+
+    Attributes:
+        name: for messages.
+        cutoff: Å; pairs within it are attached to the batch before `compute`. 0.0: the
+            potential needs no pairs.
+        dtype, device: where the batch must live.
+        properties: what `Wanted.properties` may name.
+        invariant: False for a potential that depends on absolute positions (an external
+            field), so that translations and rotations change the energy.
+    """
+
+    name: str = "potential"
+    cutoff: float = 0.0
+    dtype: torch.dtype = torch.float64
+    device: torch.device = torch.device("cpu")
+    properties: Mapping[str, PropertySpec] = {}
+    invariant: bool = True
+
+    @abc.abstractmethod
+    def compute(self, batch: Batch, wanted: Wanted) -> Prediction:
+        """Evaluate every structure of the batch; never changes the batch.
+
+        Raises:
+            PotentialError: for structures it cannot evaluate (species, periodicity, ...).
+        """
+
+    def close(self) -> None:
+        """Give back what the potential holds (processes, files)."""
+
+
+class EnergyPotential(Potential):
+    """A potential given by its energy; forces and virials by one backward pass.
+
+    With a symmetric strain e of each structure, x -> x (1 + e), C -> C (1 + e):
+        F = -dE/dx,  W = -dE/de  at e = 0.
+    """
+
+    @abc.abstractmethod
+    def energies(self, batch: Batch) -> Tensor:
+        """Energies of all structures, eV, (n_structures,) float64, differentiable."""
+
+    def property_values(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
+        """The properties asked for; a potential with properties overrides this."""
+        raise PotentialError(f"{self.name} gives no properties, but {', '.join(names)} was asked")
+
+    def compute(self, batch: Batch, wanted: Wanted) -> Prediction:
+        check_wanted(self, wanted)
+        properties: dict[str, Tensor] = {}
+        if wanted.properties:
+            with torch.no_grad():
+                properties = self.property_values(batch, wanted.properties)
+        if not (wanted.forces or wanted.virials):
+            with torch.no_grad():
+                return Prediction(self.energies(batch), properties=properties)
+        positions = batch.positions.detach().clone().requires_grad_(wanted.forces)
+        strain = torch.zeros_like(batch.cells)
+        strained = replace(batch, positions=positions)
+        inputs = [positions] if wanted.forces else []
+        if wanted.virials:
+            strain.requires_grad_(True)
+            inputs.append(strain)
+            symmetric = 0.5 * (strain + strain.transpose(1, 2))  # [structure, xyz, xyz]
+            per_atom = symmetric[batch.structure_index]
+            strained = replace(
+                batch,
+                positions=positions + torch.einsum("ax,axy->ay", positions, per_atom),
+                cells=batch.cells + batch.cells @ symmetric,
+            )
+        energies = self.energies(strained)
+        if energies.requires_grad:
+            grads = list(torch.autograd.grad(energies.sum(), inputs, allow_unused=True))
+        else:  # nothing to differentiate: free particles, or atoms without pairs
+            grads = [None] * len(inputs)
+        forces = virials = None
+        if wanted.forces:
+            grad = grads.pop(0)
+            forces = torch.zeros_like(positions) if grad is None else -grad
+        if wanted.virials:
+            grad = grads.pop(0)
+            virials = torch.zeros_like(strain) if grad is None else -grad
+        return Prediction(
+            energies=energies.detach(),
+            forces=None if forces is None else forces.detach(),
+            virials=None if virials is None else virials.detach(),
+            properties=properties,
+        )
+
+
+def check_wanted(potential: Potential, wanted: Wanted) -> None:
+    """Raise PotentialError where `wanted` names a property the potential does not give."""
+    unknown = [name for name in wanted.properties if name not in potential.properties]
+    if unknown:
+        offered = ", ".join(sorted(potential.properties)) or "none"
+        raise PotentialError(
+            f"{potential.name} does not give {', '.join(unknown)}; its properties: {offered}"
+        )

@@ -1,0 +1,166 @@
+"""From a SPEC to a potential.
+
+A SPEC names a potential and its options. It is written as in i-PI's `<parameters>`,
+`{potential: qtip4pf, cutoff: 9.0}`, or short on a command line, `qtip4pf` or
+`qtip4pf, cutoff: 9.0`, or as a mapping from Python.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pimd.structure import PotentialError
+
+if TYPE_CHECKING:
+    from pimd.potentials.base import Potential
+
+__all__ = ["PATH_OPTIONS", "POTENTIALS", "Spec", "make_potential", "parse_spec"]
+
+POTENTIALS: dict[str, str] = {
+    "free": "pimd.potentials.free:Free",
+    "harmonic": "pimd.potentials.harmonic:Harmonic",
+    "lennard_jones": "pimd.potentials.lennard_jones:LennardJones",
+    "stillinger_weber": "pimd.potentials.stillinger_weber:StillingerWeber",
+    "silvera_goldman": "pimd.potentials.silvera_goldman:SilveraGoldman",
+    "qtip4pf": "pimd.potentials.qtip4pf:QTIP4PF",
+    "ase": "pimd.potentials.ase:ASEPool",
+}
+"""Name -> "module:class", imported when asked for; the class's keywords are the options."""
+
+PATH_OPTIONS = ("model", "members", "template")
+"""Options that hold file names; they are resolved against the folder of the input."""
+
+DAEMON_OPTIONS = ("properties", "skin", "pbc")
+"""Options that any SPEC may carry, used by the daemon rather than by the potential: the properties
+to send as extras, the Verlet skin in Å, and whether the structures are periodic (default: where
+they have a cell)."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A potential's name and options, as read; values are strings, numbers, bools or lists."""
+
+    potential: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = [f"potential: {self.potential}"]
+        parts += [f"{key}: {_format(value)}" for key, value in self.options.items()]
+        return "{" + ", ".join(parts) + "}"
+
+    def resolved(self, folder: Path) -> Spec:
+        """This spec with the files it names made absolute, relative to `folder`."""
+        options = dict(self.options)
+        for key in PATH_OPTIONS:
+            if key in options:
+                value = options[key]
+                options[key] = (
+                    [str(folder / v) for v in value]
+                    if isinstance(value, list)
+                    else str(folder / str(value))
+                )
+        return Spec(self.potential, options)
+
+
+def parse_spec(text: str | Mapping[str, Any]) -> Spec:
+    """Read a SPEC.
+
+    Raises:
+        PotentialError: if the text is no SPEC or names no potential.
+    """
+    if isinstance(text, Mapping):
+        options = dict(text)
+    else:
+        body = text.strip()
+        if body.startswith("{") and body.endswith("}"):
+            body = body[1:-1]
+        items = _split(body)
+        if items and ":" not in items[0]:
+            items[0] = f"potential: {items[0]}"
+        options = {}
+        for item in items:
+            key, colon, value = item.partition(":")
+            if not colon or not key.strip():
+                raise PotentialError(
+                    f"cannot read '{item.strip()}' in the potential '{text}': expected "
+                    "'key: value' pairs separated by commas, like "
+                    "{potential: qtip4pf, cutoff: 9.0}"
+                )
+            options[key.strip()] = _value(value.strip())
+    name = options.pop("potential", None)
+    if not name:
+        raise PotentialError(
+            f"'{text}' names no potential; say for example {{potential: qtip4pf}}. "
+            f"Known: {', '.join(POTENTIALS)}"
+        )
+    return Spec(str(name), options)
+
+
+def make_potential(spec: Spec | str | Mapping[str, Any]) -> Potential:
+    """Build the potential a SPEC names, ready to compute.
+
+    Raises:
+        PotentialError: for an unknown potential or option, or what the potential raises.
+    """
+    if not isinstance(spec, Spec):
+        spec = parse_spec(spec)
+    target = POTENTIALS.get(spec.potential)
+    if target is None:
+        raise PotentialError(
+            f"unknown potential '{spec.potential}'; known: {', '.join(POTENTIALS)}"
+        )
+    module, _, name = target.partition(":")
+    factory = getattr(importlib.import_module(module), name)
+    options = {k: v for k, v in spec.options.items() if k not in DAEMON_OPTIONS}
+    signature = inspect.signature(factory)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    unknown = [key for key in options if key not in signature.parameters]
+    if unknown and not takes_any:
+        raise PotentialError(
+            f"{spec.potential} has no option {', '.join(unknown)}; its options: "
+            f"{', '.join(signature.parameters) or 'none'}"
+        )
+    return factory(**options)
+
+
+def _split(body: str) -> list[str]:
+    """Split at commas outside brackets; empty items are dropped."""
+    items, depth, current = [], 0, ""
+    for char in body:
+        depth += (char in "[{(") - (char in "]})")
+        if char == "," and depth == 0:
+            items.append(current)
+            current = ""
+        else:
+            current += char
+    items.append(current)
+    return [item for item in items if item.strip()]
+
+
+def _value(text: str) -> Any:
+    if text.startswith("[") and text.endswith("]"):
+        return [_value(item.strip()) for item in _split(text[1:-1])]
+    if text.startswith("{") and text.endswith("}"):
+        pairs = (item.partition(":") for item in _split(text[1:-1]))
+        return {key.strip(): _value(value.strip()) for key, _, value in pairs}
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text.strip("'\"")
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_format(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_format(v)}" for k, v in value.items()) + "}"
+    return str(value)

@@ -1,0 +1,252 @@
+"""`pimd run`: from an i-PI input to a finished run, in the order things happen.
+
+    read the input -> claim the run directory -> parse it with i-PI -> start the daemons and wait
+    until they have evaluated the first structures -> run i-PI with progress -> summary
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pimd.ipi import extensions
+from pimd.ipi.input import InputError, InputFile, read_input
+from pimd.ipi.server import IpiServer, Outcome
+from pimd.ipi.systems import SocketUse, SystemInfo, socket_uses, system_infos
+from pimd.run.checkpoints import latest_checkpoint
+from pimd.run.child import DaemonFailure
+from pimd.run.describe import describe
+from pimd.run.observe import Observer
+from pimd.run.plan import SocketPaths, make_plans
+from pimd.run.progress import Progress
+from pimd.run.rundir import RunDirectory, RunDirectoryError, default_run_directory
+from pimd.run.summary import RunSummary, versions
+from pimd.run.supervisor import Supervisor
+
+__all__ = ["RunOptions", "Session", "run"]
+
+
+@dataclass
+class RunOptions:
+    """What the command line of `pimd run` and `pimd check` says.
+
+    Times are in seconds.
+    """
+
+    input: Path
+    run_dir: Path | None = None
+    potentials: list[str] = field(default_factory=list)
+    steps: int | None = None
+    resume: bool = False
+    fresh: bool = False
+    threads: int | None = None
+    interval: float | None = None
+    warm_up_limit: float = 600.0
+    compute_limit: float = 3600.0
+    restart_interval: float = 60.0
+
+
+class Session:
+    """One run: everything that is alive while it goes on."""
+
+    def __init__(self, options: RunOptions, console: Console) -> None:
+        self.options, self.console = options, console
+        self.summary = RunSummary(versions=versions())
+        self.document: InputFile = None  # type: ignore[assignment]  (set by open)
+        self.directory: RunDirectory = None  # type: ignore[assignment]
+        self.server: IpiServer = None  # type: ignore[assignment]
+        self.supervisor: Supervisor | None = None
+        self.infos: list[SystemInfo] = []
+        self.uses: list[SocketUse] = []
+        self.say = lambda message: console.print(
+            message, highlight=False, soft_wrap=True, markup=False
+        )
+        self._sockets = Path(tempfile.mkdtemp(prefix="pimd-"))
+
+    def open(self) -> None:
+        """Read the input and claim the run directory.
+
+        Raises:
+            InputError, RunDirectoryError: with what to do.
+        """
+        options = self.options
+        folder = options.run_dir or default_run_directory(options.input)
+        self.directory = RunDirectory(folder)
+        if options.resume:
+            self._open_resumed()
+        else:
+            self.document = read_input(options.input)
+            self._apply_options()
+            for line in self.directory.start_new(aside=options.fresh):
+                self.say(line)
+            self.directory.input.write_text(self.document.xml())
+
+    def _open_resumed(self) -> None:
+        for line in self.directory.continue_run():
+            self.say(line)
+        checkpoint, step = latest_checkpoint(self.directory)
+        self.document = read_input(checkpoint)
+        self._apply_options()
+        total = self.document.total_steps
+        if step >= total:
+            raise RunDirectoryError(
+                f"{self.directory.path} is finished: it stands at step {step} of {total}; "
+                "give a larger --steps to go on"
+            )
+        for line in extensions.truncate_outputs(checkpoint, self.directory.path):
+            self.say(line)
+        self.say(f"resuming at step {step} of {total}, from {checkpoint.name}")
+
+    def _apply_options(self) -> None:
+        self.document.set_potentials(self.options.potentials)
+        if self.options.steps is not None:
+            self.document.total_steps = self.options.steps
+        self.document.check_served()
+
+    def load(self) -> None:
+        """Parse with i-PI, start the daemons, wait until they are warm, open the sockets.
+
+        Raises:
+            InputError: i-PI refuses the input.
+            DaemonFailure: a daemon cannot evaluate it.
+        """
+        sockets = SocketPaths.for_input(self.document, self._sockets)
+        settings = extensions.Settings(
+            private_sockets=dict(sockets.paths),
+            compute_limit=self.options.compute_limit,
+            driver_limit=self.options.warm_up_limit,
+            restart_interval=self.options.restart_interval,
+        )
+        folder = self.options.input.resolve().parent
+        if self.options.resume:
+            folder = self.directory.path
+        self.server = IpiServer(self.document.xml(), folder, self.directory.path, settings)
+        self.server.load(lambda simulation: self._before_bind(simulation, sockets))
+
+    def _before_bind(self, simulation: Any, sockets: SocketPaths) -> None:
+        self.infos = system_infos(simulation)
+        self.uses = socket_uses(simulation, self.infos)
+        for info in self.infos:
+            text = describe(simulation, info)
+            self.say(("" if len(self.infos) == 1 else f"system {info.index}: ") + text.short)
+            for warning in text.warnings:
+                self.say(f"warning: {warning}")
+        for use in self.uses:
+            use.forcefield.socket.batch_size = use.n_beads
+            use.forcefield.socket.consolidate_messages = True
+        plans = make_plans(
+            self.document, self.uses, sockets,
+            threads=self.options.threads, connect_timeout=self.options.warm_up_limit,
+        )
+        self.supervisor = Supervisor(
+            plans, self._sockets, self.directory.path / "daemon.log", self.say,
+            on_failure=lambda event: self.server.fail(str(event["message"])),
+            is_ending=lambda: self.server.is_ending,
+        )
+        self.supervisor.start()
+        self.supervisor.wait_warm(self.options.warm_up_limit)
+        for use in self.uses:
+            spec = next(s.spec for s in self.document.sockets if s.name == use.name)
+            self.say(f"forces of '{use.name}': {spec}, {use.n_beads} beads in one call")
+
+    def run(self) -> Outcome:
+        """Run i-PI to its end, showing progress."""
+        assert self.supervisor is not None
+        for status in self.server.extension_status:
+            if not status.enabled:
+                self.say(f"note: i-PI extension '{status.name}' is off: {status.reason}")
+        with Progress(self.console, interval_s=self.options.interval) as progress:
+            self.say = progress.say
+            self.supervisor.say = progress.say
+            observer = Observer(self.server.simulation, self.supervisor, progress)
+            outcome = self.server.run(observer.before_steps, observer.after_step)
+        self.supervisor.stop()
+        summary = self.summary
+        summary.steps, summary.last_step = outcome.steps, outcome.last_step
+        summary.wall_seconds = outcome.wall_seconds
+        summary.exit_reason, summary.message = outcome.reason, outcome.message
+        summary.daemon_restarts = self.supervisor.n_restarts
+        summary.set_work(observer.work(), observer.exchanges())
+        return outcome
+
+    def finish(self) -> None:
+        """Write summary.json."""
+        summary = self.summary
+        summary.total_steps = self.document.total_steps
+        summary.potentials = {s.name: str(s.spec) for s in self.document.sockets}
+        summary.n_atoms = [len(info.structure) for info in self.infos]
+        summary.n_beads = [info.n_beads for info in self.infos]
+        devices = {str(w.get("device", "cpu")) for w in self._warm_reports()}
+        summary.device = ", ".join(sorted(devices)) or "cpu"
+        status = self.server.extension_status if self.server else []
+        summary.extensions = {s.name: "on" if s.enabled else s.reason for s in status}
+        summary.written = sorted(
+            path.name for path in self.directory.path.iterdir()
+            if path.is_file() and path.name not in ("i-pi.log", "daemon.log", "input.xml")
+        )
+        self.directory.write_summary(summary.as_dict())
+
+    def _warm_reports(self) -> list[dict[str, Any]]:
+        return self.supervisor.warmed_up if self.supervisor is not None else []
+
+    def close(self) -> None:
+        """Let go of processes and sockets."""
+        if self.supervisor is not None:
+            self.supervisor.stop(0.5)
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+
+def run(options: RunOptions, console: Console) -> int:
+    """`pimd run`; returns the exit status: 0 finished or stopped as asked, 1 failed, 2 usage."""
+    where = Path.cwd()
+    session = Session(options, console)
+    try:
+        return _run(session)
+    except (InputError, RunDirectoryError, DaemonFailure) as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False,
+                      soft_wrap=True)
+        return 1 if isinstance(error, DaemonFailure) else 2
+    except KeyboardInterrupt:
+        console.print("stopped before the first step", highlight=False)
+        return 130
+    finally:
+        session.close()
+        os.chdir(where)
+
+
+def _run(session: Session) -> int:
+    session.open()
+    session.say(f"{session.options.input} -> {session.directory.path}")
+    try:
+        session.load()
+        outcome = session.run()
+    except (InputError, DaemonFailure) as error:
+        session.summary.message = str(error)
+        session.finish()
+        raise
+    session.finish()
+    folder = _relative(session.directory.path)
+    if outcome.reason == "failed":
+        restart = session.directory.restart
+        session.console.print(
+            f"error: the run failed at step {outcome.last_step}: {outcome.message}\n"
+            + (f"RESTART of step {outcome.last_step}: {restart}; after mending the cause, go on "
+               "with --resume" if restart.exists() else "no RESTART was written"),
+            style="red", highlight=False, markup=False, soft_wrap=True,
+        )
+    session.summary.print(session.console, folder)
+    if outcome.reason == "stopped":
+        session.say(f"go on with: pimd run {_relative(session.options.input)} --resume")
+    return 1 if outcome.reason == "failed" else 0
+
+
+def _relative(path: Path) -> str:
+    """A path as short as it can be said from where the user stands."""
+    relative = os.path.relpath(path, os.environ.get("PWD", os.getcwd()))
+    return relative if not relative.startswith("../..") else str(path)

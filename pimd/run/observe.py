@@ -1,0 +1,96 @@
+"""Watch a running simulation: what is shown while it goes, and counted at the end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pimd.ipi import extensions
+from pimd.run.progress import Progress, Snapshot
+from pimd.run.supervisor import Supervisor, Totals
+from pimd.units import HARTREE_EV, KB_HARTREE_PER_KELVIN
+
+__all__ = ["Observer"]
+
+
+class Observer:
+    """Counts steps and messages, and makes a snapshot when the progress display wants one.
+
+    Properties are read from i-PI's own, in i-PI's thread, at display times only.
+    """
+
+    def __init__(self, simulation: Any, supervisor: Supervisor, progress: Progress) -> None:
+        self.simulation, self.supervisor, self.progress = simulation, supervisor, progress
+        self._work_before = Totals()
+        self._exchanges_before = 0
+        self._first_step = int(simulation.step)
+        self._start = self._shown_at = time.perf_counter()
+        self._shown_step = self._first_step
+        self._shown_work = Totals()
+        self._conserved_before: float | None = None
+
+    def before_steps(self) -> None:
+        """The forces of the first structures are there: counting starts."""
+        self._work_before = self.supervisor.fresh_totals()
+        self._shown_work = self._work_before
+        self._exchanges_before = exchanges()
+        self._start = self._shown_at = time.perf_counter()
+        self._conserved_before = self._property("conserved")
+
+    def after_step(self, step: int) -> None:
+        if self.progress.due():
+            self.progress.show(self.snapshot(step))
+
+    def work(self) -> Totals:
+        """What the daemons have done since `before_steps`."""
+        return self.supervisor.totals().minus(self._work_before)
+
+    def exchanges(self) -> int:
+        """Messages with positions since `before_steps`."""
+        return exchanges() - self._exchanges_before
+
+    def snapshot(self, step: int) -> Snapshot:
+        """The state after `step`, rates over the time since the last snapshot."""
+        now = time.perf_counter()
+        work = self.supervisor.totals()
+        recent = work.minus(self._shown_work)
+        steps = max(1, step - self._shown_step)
+        wall = now - self._shown_at
+        temperature = self._property("temperature")
+        potential, conserved = self._property("potential"), self._property("conserved")
+        n_atoms = self.simulation.syslist[0].beads.natoms if self.simulation.syslist else 1
+        busy = recent.seconds.get("model", 0.0)
+        observed = sum(recent.seconds.values())
+        drift = None
+        if conserved is not None and self._conserved_before is not None:
+            drift = (conserved - self._conserved_before) * HARTREE_EV / n_atoms
+        snapshot = Snapshot(
+            step=step,
+            total=int(self.simulation.tsteps),
+            ms_per_step=1000.0 * wall / steps,
+            temperature_kelvin=(
+                None if temperature is None else temperature / KB_HARTREE_PER_KELVIN
+            ),
+            potential_ev=None if potential is None else potential * HARTREE_EV,
+            drift_ev_per_atom=drift,
+            structures_per_call=(
+                recent.structures_evaluated / recent.rounds if recent.rounds else None
+            ),
+            model_share=busy / observed if observed > 0 else None,
+        )
+        self._shown_at, self._shown_step, self._shown_work = now, step, work
+        return snapshot
+
+    def _property(self, name: str) -> float | None:
+        """A property of the first system in hartree, or None where its motion has none."""
+        if not self.simulation.syslist:
+            return None
+        try:
+            return float(self.simulation.syslist[0].properties.property_dict[name]["func"]())
+        except Exception:
+            return None
+
+
+def exchanges() -> int:
+    """Messages with positions that i-PI has sent so far, over all sockets."""
+    return sum(counter.exchanges for counter in extensions.counters().values())

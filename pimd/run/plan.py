@@ -1,0 +1,78 @@
+"""From what i-PI will ask to the daemons that answer: one daemon for each distinct potential."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pimd.ipi.input import InputFile
+from pimd.ipi.systems import SocketUse
+from pimd.run.supervisor import Plan
+from pimd.structure import Structure
+
+__all__ = ["SocketPaths", "make_plans"]
+
+
+@dataclass
+class SocketPaths:
+    """Private socket files of a run, one for each socket forcefield."""
+
+    folder: Path
+    paths: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def for_input(cls, document: InputFile, folder: Path) -> SocketPaths:
+        """Short names: the path of a unix socket holds 107 characters at most."""
+        names = [socket.name for socket in document.sockets]
+        return cls(folder, {name: str(folder / f"{k}.sock") for k, name in enumerate(names)})
+
+
+def make_plans(
+    document: InputFile,
+    uses: list[SocketUse],
+    sockets: SocketPaths,
+    *,
+    threads: int | None,
+    connect_timeout: float,
+) -> list[Plan]:
+    """One plan for each distinct potential, with every socket it serves."""
+    plans: dict[str, Plan] = {}
+    for use in uses:
+        spec = next(s.spec for s in document.sockets if s.name == use.name)
+        assert spec is not None  # InputFile.check_served has seen to it
+        options = {k: v for k, v in spec.options.items() if k != "pbc"}
+        key = str(type(spec)(spec.potential, options))
+        if key not in plans:
+            plans[key] = Plan(
+                name=spec.potential,
+                config={
+                    "spec": key,
+                    "targets": [],
+                    "threads": threads,
+                    "connect_timeout": connect_timeout,
+                },
+            )
+        mode = "shm" if use.forcefield.socket.mode == "shm" else "unix"
+        plans[key].config["targets"].append(
+            {
+                "name": use.name,
+                "address": f"{mode}:{sockets.paths[use.name]}",
+                "n_connections": use.n_systems,
+                "structure": as_json(use.structure, spec.options.get("pbc")),
+            }
+        )
+    return list(plans.values())
+
+
+def as_json(structure: Structure, pbc: Any = None) -> dict[str, Any]:
+    """A structure in plain lists; `pbc` overrides its periodicity."""
+    periodic = structure.pbc if pbc is None else np.broadcast_to(np.asarray(pbc, bool), (3,))
+    return {
+        "numbers": structure.numbers.tolist(),
+        "positions": structure.positions.tolist(),
+        "cell": structure.cell.tolist(),
+        "pbc": np.asarray(periodic, bool).tolist(),
+    }

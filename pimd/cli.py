@@ -69,7 +69,7 @@ def run(
     threads: ThreadsOption = None,
     interval: Annotated[
         float | None,
-        typer.Option("--interval", help="Seconds between lines in a log (default: after 1, 5, then every 30)."),
+        typer.Option("--interval", help="Seconds between lines in a log (default: 1, 5, then 30)."),
     ] = None,
     warm_up_limit: WarmUpOption = 600.0,
     compute_limit: Annotated[
@@ -92,7 +92,7 @@ def run(
         fresh=fresh, threads=threads, interval=interval, warm_up_limit=warm_up_limit,
         compute_limit=compute_limit, restart_interval=restart_interval,
     )
-    raise typer.Exit(run_input(options, Console()))
+    raise typer.Exit(run_input(options, Console(file=sys.stdout)))
 
 
 @app.command()
@@ -111,7 +111,7 @@ def check(
         input=input, potentials=potential or [], steps=steps, threads=threads,
         warm_up_limit=warm_up_limit,
     )
-    raise typer.Exit(check_input(options, Console()))
+    raise typer.Exit(check_input(options, Console(file=sys.stdout)))
 
 
 @app.command()
@@ -134,7 +134,8 @@ def evaluate(
     raise typer.Exit(
         evaluate_command(
             structures, potential, out,
-            properties=names, batch_atoms=batch_atoms, force=force, console=Console(),
+            properties=names, batch_atoms=batch_atoms, force=force,
+            console=Console(file=sys.stdout),
         )
     )
 
@@ -179,7 +180,7 @@ def serve(
         serve_command(
             potential, connect, template,
             beads=beads, threads=threads, connect_timeout=connect_timeout,
-            reconnect_timeout=reconnect_timeout, console=Console(stderr=False),
+            reconnect_timeout=reconnect_timeout, console=Console(file=sys.stdout),
         )
     )
 

@@ -7,6 +7,7 @@ numbers that are not finite or absurd, naming the structure.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -119,7 +120,7 @@ class Evaluator:
                 atoms = 0
             atoms += size
         bounds.append(batch.n_structures)
-        return [batch.slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [batch.slice(a, b) for a, b in itertools.pairwise(bounds)]
 
     def _evaluate_part(self, batch: Batch, wanted: Wanted) -> Evaluated:
         try:

@@ -136,13 +136,18 @@ class IpiServer:
             softexit.cleanup("restartable", message)
 
     def run(
-        self, before_steps: Callable[[], None], after_step: Callable[[int], None]
+        self,
+        before_steps: Callable[[], None],
+        after_step: Callable[[int], None],
+        after_steps: Callable[[bool], None],
     ) -> Outcome:
         """Run to the end, whatever it is; never raises for what happens in i-PI.
 
         Args:
             before_steps: called when the forces of the first structures are there.
             after_step: called after each step, before its outputs, with the steps done so far.
+            after_steps: called after the last step, before i-PI closes its sockets, with whether
+                i-PI's properties can still be read.
         """
         simulation = self.simulation
         first = int(simulation.step)
@@ -169,14 +174,16 @@ class IpiServer:
                 self._failure = self._failure or f"{type(error).__name__}: {error}"
                 self._note_traceback()
             wall = time.perf_counter() - start
+            after_steps(not (self.is_ending or self._failure))
             self._clean_up()
         return self._outcome(first, done[0], wall)
 
-    def evaluate_once(self) -> str | None:
-        """Evaluate the first structures and end; returns what went wrong, if anything did."""
+    def evaluate_once(self, then: Callable[[], None]) -> str | None:
+        """Evaluate the first structures, call `then`, and end; returns what went wrong, if any."""
         with self._redirected():
             try:
                 self._initial_forces()
+                then()
             except SystemExit:
                 pass
             except BaseException as error:

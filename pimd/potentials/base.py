@@ -13,7 +13,6 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -258,6 +257,8 @@ class Potential(abc.ABC):
         properties: what `Wanted.properties` may name.
         invariant: False for a potential that depends on absolute positions (an external
             field), so that translations and rotations change the energy.
+        gives_virials: False if the virials it gives are placeholders, so that no pressure or
+            stress may be made from them.
     """
 
     name: str = "potential"
@@ -266,6 +267,7 @@ class Potential(abc.ABC):
     device: torch.device = torch.device("cpu")
     properties: Mapping[str, PropertySpec] = {}
     invariant: bool = True
+    gives_virials: bool = True
 
     @abc.abstractmethod
     def compute(self, batch: Batch, wanted: Wanted) -> Prediction:
@@ -275,7 +277,7 @@ class Potential(abc.ABC):
             PotentialError: for structures it cannot evaluate (species, periodicity, ...).
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most potentials hold nothing)
         """Give back what the potential holds (processes, files)."""
 
 
@@ -319,7 +321,8 @@ class EnergyPotential(Potential):
             )
         energies = self.energies(strained)
         if energies.requires_grad:
-            grads = list(torch.autograd.grad(energies.sum(), inputs, allow_unused=True))
+            found = torch.autograd.grad(energies.sum(), inputs, allow_unused=True)
+            grads: list[Tensor | None] = list(found)
         else:  # nothing to differentiate: free particles, or atoms without pairs
             grads = [None] * len(inputs)
         forces = virials = None

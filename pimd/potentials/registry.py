@@ -2,16 +2,21 @@
 
 A SPEC names a potential and its options. It is written as in i-PI's `<parameters>`,
 `{potential: qtip4pf, cutoff: 9.0}`, or short on a command line, `qtip4pf` or
-`qtip4pf, cutoff: 9.0`, or as a mapping from Python.
+`qtip4pf, cutoff: 9.0`, or as a mapping from Python. A potential of the user's own is named by
+its file or module and class, `{potential: my_network.py:MyPotential, model: water.pt}`.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pimd.structure import PotentialError
@@ -31,6 +36,9 @@ POTENTIALS: dict[str, str] = {
     "ase": "pimd.potentials.ase:ASEPool",
 }
 """Name -> "module:class", imported when asked for; the class's keywords are the options."""
+
+OWN_POTENTIAL = re.compile(r"[\w./~-]+:[A-Za-z_]\w*")
+"""A user's own potential, `file.py:Class` or `module:Class`."""
 
 PATH_OPTIONS = ("model", "members", "template")
 """Options that hold file names; they are resolved against the folder of the input."""
@@ -56,6 +64,10 @@ class Spec:
     def resolved(self, folder: Path) -> Spec:
         """This spec with the files it names made absolute, relative to `folder`."""
         options = dict(self.options)
+        potential = self.potential
+        file, colon, name = potential.rpartition(":")
+        if colon and file.endswith(".py"):
+            potential = f"{folder / file}:{name}"
         for key in PATH_OPTIONS:
             if key in options:
                 value = options[key]
@@ -64,7 +76,7 @@ class Spec:
                     if isinstance(value, list)
                     else str(folder / str(value))
                 )
-        return Spec(self.potential, options)
+        return Spec(potential, options)
 
 
 def parse_spec(text: str | Mapping[str, Any]) -> Spec:
@@ -80,7 +92,7 @@ def parse_spec(text: str | Mapping[str, Any]) -> Spec:
         if body.startswith("{") and body.endswith("}"):
             body = body[1:-1]
         items = _split(body)
-        if items and ":" not in items[0]:
+        if items and (":" not in items[0] or OWN_POTENTIAL.fullmatch(items[0].strip())):
             items[0] = f"potential: {items[0]}"
         options = {}
         for item in items:
@@ -109,13 +121,7 @@ def make_potential(spec: Spec | str | Mapping[str, Any]) -> Potential:
     """
     if not isinstance(spec, Spec):
         spec = parse_spec(spec)
-    target = POTENTIALS.get(spec.potential)
-    if target is None:
-        raise PotentialError(
-            f"unknown potential '{spec.potential}'; known: {', '.join(POTENTIALS)}"
-        )
-    module, _, name = target.partition(":")
-    factory = getattr(importlib.import_module(module), name)
+    factory = _factory(spec.potential)
     options = {k: v for k, v in spec.options.items() if k not in DAEMON_OPTIONS}
     signature = inspect.signature(factory)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
@@ -126,6 +132,37 @@ def make_potential(spec: Spec | str | Mapping[str, Any]) -> Potential:
             f"{', '.join(signature.parameters) or 'none'}"
         )
     return factory(**options)
+
+
+def _factory(name: str) -> Callable[..., Potential]:
+    """The class a potential is named by."""
+    target = POTENTIALS.get(name, name if OWN_POTENTIAL.fullmatch(name) else None)
+    if target is None:
+        raise PotentialError(
+            f"unknown potential '{name}'; known: {', '.join(POTENTIALS)}, or your own as "
+            "file.py:Class"
+        )
+    place, _, attribute = target.rpartition(":")
+    try:
+        load = _load_file if place.endswith(".py") else importlib.import_module
+        module = load(place)
+        factory: Callable[..., Potential] = getattr(module, attribute)
+    except (ImportError, OSError) as error:
+        raise PotentialError(f"cannot load the potential '{name}': {error}") from error
+    except AttributeError:
+        raise PotentialError(f"{place} has no class '{attribute}'") from None
+    return factory
+
+
+def _load_file(name: str) -> ModuleType:
+    path = Path(name).expanduser()
+    spec = importlib.util.spec_from_file_location(f"pimd_user_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ImportError(f"no file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _split(body: str) -> list[str]:

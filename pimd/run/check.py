@@ -11,11 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pimd.ipi.input import InputError
 from pimd.run.child import DaemonFailure
 from pimd.run.describe import describe
-from pimd.run.launch import RunOptions, Session
-from pimd.run.rundir import RunDirectoryError
+from pimd.run.launch import WRONG_INPUT, RunOptions, Session
 
 __all__ = ["check"]
 
@@ -34,13 +32,19 @@ def check(options: RunOptions, console: Console) -> int:
     try:
         session.open()
         session.load()
-        failure = session.server.evaluate_once()
+        table = []
+        failure = session.ipi.evaluate_once(lambda: table.append(_table(session)))
         session.say = words
         if failure:
             raise DaemonFailure(failure)
-        _print(session, console)
+        console.print(table[0])
+        for warning in _warnings(session):
+            console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
+        console.print(
+            f"{options.input} would run", style="green", highlight=False, soft_wrap=True
+        )
         return 0
-    except (InputError, RunDirectoryError, DaemonFailure) as error:
+    except (*WRONG_INPUT, DaemonFailure) as error:
         console.print(f"error: {error}", style="red", highlight=False, markup=False,
                       soft_wrap=True)
         return 1 if isinstance(error, DaemonFailure) else 2
@@ -50,13 +54,16 @@ def check(options: RunOptions, console: Console) -> int:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _print(session: Session, console: Console) -> None:
+def _warnings(session: Session) -> list[str]:
+    simulation = session.ipi.simulation
+    return [text for info in session.infos for text in describe(simulation, info).warnings]
+
+
+def _table(session: Session) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    simulation = session.server.simulation
-    warnings = []
+    simulation = session.ipi.simulation
     for info in session.infos:
         text = describe(simulation, info)
-        warnings += text.warnings
         name = "" if len(session.infos) == 1 else f"system {info.index}: "
         for what, value in text.lines:
             table.add_row(name + what, value)
@@ -70,28 +77,18 @@ def _print(session: Session, console: Console) -> None:
     table.add_row("memory", _memory_words(session))
     for output in simulation.outputs:
         table.add_row("writes", _output_words(output, int(simulation.tsteps)))
-    for status in session.server.extension_status:
+    for status in session.ipi.extension_status:
         table.add_row(
             "extension", f"{status.name}: " + ("on" if status.enabled else f"off, {status.reason}")
         )
-    console.print(table)
-    for warning in warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
-    console.print(
-        f"{session.options.input} would run", style="green", highlight=False, soft_wrap=True
-    )
+    return table
 
 
 def _warm_words(report: dict[str, Any]) -> str:
-    words = []
-    for energy in report.get("energies_ev", []):
-        words.append(f"V = {energy:.6f} eV")
-    if "round_seconds" in report:
-        words.append(f"one round of {report.get('round_structures', '?')} beads "
-                     f"{1000 * report['round_seconds']:.1f} ms")
-    words.append(f"ready after {report.get('seconds', 0.0):.1f} s")
-    words.append(f"on {report.get('device', 'cpu')}")
-    return ", ".join(words)
+    return (
+        f"'{report['simulation']}': V = {report['energy_ev']:.6f} eV, largest force "
+        f"{report['largest_force']:.3f} eV/Å, on {report['device']}"
+    )
 
 
 def _memory_words(session: Session) -> str:

@@ -51,7 +51,8 @@ class DaemonChild:
         self.log_path = log_path
         self.errors: list[dict[str, Any]] = []
         self.returncode: int | None = None
-        self.warmed_up: dict[str, Any] = {}
+        self.warmed_up: list[dict[str, Any]] = []
+        self.device = "cpu"
         self.budget: dict[str, Any] = {}
         self._on_event, self._on_exit = on_event, on_exit
         self._warm = threading.Event()
@@ -156,7 +157,9 @@ class DaemonChild:
             self.budget = event
             self._reported.set()
         elif kind == "warmed_up":
-            self.warmed_up = event
+            self.warmed_up.append(event)
+        elif kind == "ready":
+            self.device = str(event.get("device", "cpu"))
             self._warm.set()
         self._on_event(self, event)
 

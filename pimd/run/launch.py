@@ -28,8 +28,18 @@ from pimd.run.progress import Progress
 from pimd.run.rundir import RunDirectory, RunDirectoryError, default_run_directory
 from pimd.run.summary import RunSummary, versions
 from pimd.run.supervisor import Supervisor
+from pimd.structure import PotentialError
 
-__all__ = ["RunOptions", "Session", "run"]
+__all__ = ["WRONG_INPUT", "RunOptions", "Session", "run"]
+
+WRONG_INPUT = (
+    InputError,
+    PotentialError,
+    RunDirectoryError,
+    extensions.ExtensionError,
+    extensions.OutputPositionsError,
+)
+"""What ends a run before it began, through no fault of a daemon."""
 
 
 @dataclass
@@ -58,9 +68,9 @@ class Session:
     def __init__(self, options: RunOptions, console: Console) -> None:
         self.options, self.console = options, console
         self.summary = RunSummary(versions=versions())
-        self.document: InputFile = None  # type: ignore[assignment]  (set by open)
-        self.directory: RunDirectory = None  # type: ignore[assignment]
-        self.server: IpiServer = None  # type: ignore[assignment]
+        self.document: InputFile
+        self.directory: RunDirectory
+        self.server: IpiServer | None = None
         self.supervisor: Supervisor | None = None
         self.infos: list[SystemInfo] = []
         self.uses: list[SocketUse] = []
@@ -68,6 +78,12 @@ class Session:
             message, highlight=False, soft_wrap=True, markup=False
         )
         self._sockets = Path(tempfile.mkdtemp(prefix="pimd-"))
+
+    @property
+    def ipi(self) -> IpiServer:
+        """The i-PI of this run, once `load` has begun."""
+        assert self.server is not None
+        return self.server
 
     def open(self) -> None:
         """Read the input and claim the run directory.
@@ -122,12 +138,13 @@ class Session:
             compute_limit=self.options.compute_limit,
             driver_limit=self.options.warm_up_limit,
             restart_interval=self.options.restart_interval,
+            on_silent=self._silent,
         )
         folder = self.options.input.resolve().parent
         if self.options.resume:
             folder = self.directory.path
         self.server = IpiServer(self.document.xml(), folder, self.directory.path, settings)
-        self.server.load(lambda simulation: self._before_bind(simulation, sockets))
+        self.ipi.load(lambda simulation: self._before_bind(simulation, sockets))
 
     def _before_bind(self, simulation: Any, sockets: SocketPaths) -> None:
         self.infos = system_infos(simulation)
@@ -146,8 +163,8 @@ class Session:
         )
         self.supervisor = Supervisor(
             plans, self._sockets, self.directory.path / "daemon.log", self.say,
-            on_failure=lambda event: self.server.fail(str(event["message"])),
-            is_ending=lambda: self.server.is_ending,
+            on_failure=lambda event: self.ipi.fail(str(event["message"])),
+            is_ending=lambda: self.ipi.is_ending,
         )
         self.supervisor.start()
         self.supervisor.wait_warm(self.options.warm_up_limit)
@@ -155,24 +172,33 @@ class Session:
             spec = next(s.spec for s in self.document.sockets if s.name == use.name)
             self.say(f"forces of '{use.name}': {spec}, {use.n_beads} beads in one call")
 
+    def _silent(self, socket_name: str) -> None:
+        """i-PI has given up on the daemon of a socket: another takes its place."""
+        if self.supervisor is not None:
+            limit = self.options.compute_limit
+            self.say(f"the daemon of '{socket_name}' gave no answer for {limit:g} s")
+            self.supervisor.replace(socket_name)
+
     def run(self) -> Outcome:
         """Run i-PI to its end, showing progress."""
         assert self.supervisor is not None
-        for status in self.server.extension_status:
+        for status in self.ipi.extension_status:
             if not status.enabled:
                 self.say(f"note: i-PI extension '{status.name}' is off: {status.reason}")
         with Progress(self.console, interval_s=self.options.interval) as progress:
             self.say = progress.say
             self.supervisor.say = progress.say
-            observer = Observer(self.server.simulation, self.supervisor, progress)
-            outcome = self.server.run(observer.before_steps, observer.after_step)
+            observer = Observer(self.ipi.simulation, self.supervisor, progress)
+            outcome = self.ipi.run(
+                observer.before_steps, observer.after_step, observer.after_steps
+            )
         self.supervisor.stop()
         summary = self.summary
         summary.steps, summary.last_step = outcome.steps, outcome.last_step
         summary.wall_seconds = outcome.wall_seconds
         summary.exit_reason, summary.message = outcome.reason, outcome.message
         summary.daemon_restarts = self.supervisor.n_restarts
-        summary.set_work(observer.work(), observer.exchanges())
+        summary.set_work(observer.work, observer.exchanges)
         return outcome
 
     def finish(self) -> None:
@@ -208,7 +234,7 @@ def run(options: RunOptions, console: Console) -> int:
     session = Session(options, console)
     try:
         return _run(session)
-    except (InputError, RunDirectoryError, DaemonFailure) as error:
+    except (*WRONG_INPUT, DaemonFailure) as error:
         console.print(f"error: {error}", style="red", highlight=False, markup=False,
                       soft_wrap=True)
         return 1 if isinstance(error, DaemonFailure) else 2

@@ -17,6 +17,10 @@ class Observer:
     """Counts steps and messages, and makes a snapshot when the progress display wants one.
 
     Properties are read from i-PI's own, in i-PI's thread, at display times only.
+
+    Attributes:
+        work: what the daemons did for the steps.
+        exchanges: messages with positions for the steps.
     """
 
     def __init__(self, simulation: Any, supervisor: Supervisor, progress: Progress) -> None:
@@ -28,6 +32,9 @@ class Observer:
         self._shown_step = self._first_step
         self._shown_work = Totals()
         self._conserved_before: float | None = None
+        self.last_step = self._first_step
+        self.work = Totals()
+        self.exchanges = 0
 
     def before_steps(self) -> None:
         """The forces of the first structures are there: counting starts."""
@@ -41,13 +48,14 @@ class Observer:
         if self.progress.due():
             self.progress.show(self.snapshot(step))
 
-    def work(self) -> Totals:
-        """What the daemons have done since `before_steps`."""
-        return self.supervisor.totals().minus(self._work_before)
+        self.last_step = step
 
-    def exchanges(self) -> int:
-        """Messages with positions since `before_steps`."""
-        return exchanges() - self._exchanges_before
+    def after_steps(self, readable: bool) -> None:
+        """The last step is done: the counts over all steps, and the last line if `readable`."""
+        self.work = self.supervisor.fresh_totals().minus(self._work_before)
+        self.exchanges = exchanges() - self._exchanges_before
+        if readable and self.last_step > self._shown_step:
+            self.progress.show(self.snapshot(self.last_step))
 
     def snapshot(self, step: int) -> Snapshot:
         """The state after `step`, rates over the time since the last snapshot."""

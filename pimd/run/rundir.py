@@ -64,6 +64,22 @@ class RunDirectory:
             path.exists() for path in (self.input, self.restart, self.summary)
         )
 
+    def never_began(self) -> bool:
+        """Whether a run failed here before its first step, so that nothing can be lost."""
+        summary = self.read_summary()
+        return (
+            summary is not None
+            and summary.get("exit_reason") == "failed"
+            and summary.get("last_step") == 0
+            and not self.restart.exists()
+        )
+
+    def _clear(self) -> None:
+        """Remove the files of a run that never began, and no others."""
+        written = (self.read_summary() or {}).get("written", [])
+        for name in {"input.xml", "i-pi.log", "daemon.log", "summary.json", *written}:
+            (self.path / Path(name).name).unlink(missing_ok=True)
+
     def start_new(self, *, aside: bool = False) -> list[str]:
         """Make an empty directory for a new run; returns what there is to say.
 
@@ -74,7 +90,9 @@ class RunDirectory:
             RunDirectoryError: if it holds a run, or files of something else.
         """
         said = []
-        if self.is_used():
+        if self.never_began():
+            self._clear()
+        elif self.is_used():
             if not aside:
                 raise RunDirectoryError(
                     f"{self.path} holds a finished run; nothing was touched.\n"
@@ -86,7 +104,7 @@ class RunDirectory:
                     "--run-dir for another place."
                 )
             said.append(f"moved the earlier run to {self._move_aside()}")
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise RunDirectoryError(
                 f"{self.path} exists and holds no run of pimd: choose another --run-dir"
             )

@@ -103,7 +103,8 @@ class Supervisor:
 
     @property
     def warmed_up(self) -> list[dict[str, Any]]:
-        return [child.warmed_up for child in self._children]
+        """What each structure gave before the first step, with the device it ran on."""
+        return [{**event, "device": c.device} for c in self._children for event in c.warmed_up]
 
     @property
     def pids(self) -> list[int]:
@@ -127,10 +128,11 @@ class Supervisor:
             child.ask_for_report(timeout)
         return self.totals()
 
-    def kill_silent(self) -> None:
-        """End every daemon at once, to be replaced: one of them hangs."""
-        for child in list(self._children):
-            child.kill()
+    def replace(self, socket_name: str) -> None:
+        """End the daemon that serves a socket, because it hangs; another is started."""
+        for plan, child in zip(self.plans, list(self._children), strict=True):
+            if any(target["name"] == socket_name for target in plan.config["targets"]):
+                child.kill()
 
     def stop(self, patience: float = 5.0) -> None:
         """End all daemons; those whose server said EXIT have ended by themselves."""
@@ -150,7 +152,7 @@ class Supervisor:
         )
 
     def _event(self, child: DaemonChild, event: dict[str, Any]) -> None:
-        if event.get("event") == "warning":
+        if event.get("event") == "warning" and not (self._stopping or self.is_ending()):
             self.say(f"{child.name}: {event.get('message', '')}")
 
     def _exited(self, index: int, child: DaemonChild) -> None:

@@ -82,7 +82,7 @@ def test_the_command_line_replaces_what_the_input_says(tmp_path: Path) -> None:
 
 def test_an_unknown_forcefield_name_is_refused(tmp_path: Path) -> None:
     document = read_input(write(tmp_path))
-    with pytest.raises(InputError, match="there is no socket forcefield 'water'.*driver"):
+    with pytest.raises(InputError, match=r"there is no socket forcefield 'water'.*driver"):
         document.set_potentials(["water=qtip4pf"])
 
 
@@ -114,5 +114,5 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 def test_a_spec_that_cannot_be_read_names_the_forcefield(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="forcefield 'driver'.*cannot read 'cutoff 9'"):
+    with pytest.raises(InputError, match=r"forcefield 'driver'.*cannot read 'cutoff 9'"):
         read_input(write(tmp_path, "<parameters>{potential: qtip4pf, cutoff 9}</parameters>"))

@@ -73,3 +73,12 @@ class Structure:
         return Atoms(
             numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc
         )
+
+    def as_lists(self) -> dict[str, Any]:
+        """The structure in plain lists, as JSON carries it; keywords of the constructor."""
+        return {
+            "numbers": self.numbers.tolist(),
+            "positions": self.positions.tolist(),
+            "cell": self.cell.tolist(),
+            "pbc": self.pbc.tolist(),
+        }

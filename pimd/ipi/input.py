@@ -173,7 +173,7 @@ def _assign(socket: SocketForcefield, spec: Spec) -> None:
     parameters = socket.element.find("parameters")
     if parameters is None:
         parameters = ET.SubElement(socket.element, "parameters")
-    parameters.text = f" {spec} "
+    parameters.text = f" {spec.in_xml()} "
 
 
 def _resolve_files(root: ET.Element, folder: Path) -> None:

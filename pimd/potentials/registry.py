@@ -57,8 +57,14 @@ class Spec:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        parts = [f"potential: {self.potential}"]
-        parts += [f"{key}: {_format(value)}" for key, value in self.options.items()]
+        return _format({"potential": self.potential, **self.options}, ", ", "{}")
+
+    def in_xml(self) -> str:
+        """As `<parameters>` of an i-PI input: i-PI splits at every comma, and ends at the first
+        closing brace, so lists and mappings inside are written `[a; b]` and `(key: value; ...)`.
+        """
+        items = {"potential": self.potential, **self.options}
+        parts = (f"{key}: {_format(value, '; ', '()')}" for key, value in items.items())
         return "{" + ", ".join(parts) + "}"
 
     def resolved(self, folder: Path) -> Spec:
@@ -166,11 +172,11 @@ def _load_file(name: str) -> ModuleType:
 
 
 def _split(body: str) -> list[str]:
-    """Split at commas outside brackets; empty items are dropped."""
+    """Split at commas and semicolons outside brackets; empty items are dropped."""
     items, depth, current = [], 0, ""
     for char in body:
         depth += (char in "[{(") - (char in "]})")
-        if char == "," and depth == 0:
+        if char in ",;" and depth == 0:
             items.append(current)
             current = ""
         else:
@@ -182,7 +188,7 @@ def _split(body: str) -> list[str]:
 def _value(text: str) -> Any:
     if text.startswith("[") and text.endswith("]"):
         return [_value(item.strip()) for item in _split(text[1:-1])]
-    if text.startswith("{") and text.endswith("}"):
+    if text[:1] + text[-1:] in ("{}", "()"):
         pairs = (item.partition(":") for item in _split(text[1:-1]))
         return {key.strip(): _value(value.strip()) for key, _, value in pairs}
     if text.lower() in ("true", "false"):
@@ -195,9 +201,10 @@ def _value(text: str) -> Any:
     return text.strip("'\"")
 
 
-def _format(value: Any) -> str:
+def _format(value: Any, separator: str, braces: str) -> str:
     if isinstance(value, list):
-        return "[" + ", ".join(_format(v) for v in value) + "]"
+        return "[" + separator.join(_format(v, separator, braces) for v in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {_format(v)}" for k, v in value.items()) + "}"
+        items = (f"{k}: {_format(v, separator, braces)}" for k, v in value.items())
+        return braces[0] + separator.join(items) + braces[1]
     return str(value)

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pimd.ipi.input import InputFile
 from pimd.ipi.systems import SocketUse
 from pimd.run.supervisor import Plan
@@ -61,18 +59,14 @@ def make_plans(
                 "name": use.name,
                 "address": f"{mode}:{sockets.paths[use.name]}",
                 "n_connections": use.n_systems,
-                "structure": as_json(use.structure, spec.options.get("pbc")),
+                "structure": _periodic(use.structure, spec.options.get("pbc")).as_lists(),
             }
         )
     return list(plans.values())
 
 
-def as_json(structure: Structure, pbc: Any = None) -> dict[str, Any]:
-    """A structure in plain lists; `pbc` overrides its periodicity."""
-    periodic = structure.pbc if pbc is None else np.broadcast_to(np.asarray(pbc, bool), (3,))
-    return {
-        "numbers": structure.numbers.tolist(),
-        "positions": structure.positions.tolist(),
-        "cell": structure.cell.tolist(),
-        "pbc": np.asarray(periodic, bool).tolist(),
-    }
+def _periodic(structure: Structure, pbc: Any) -> Structure:
+    """The structure with the periodicity a SPEC asks for; None: as it is."""
+    if pbc is None:
+        return structure
+    return Structure(structure.numbers, structure.positions, structure.cell, pbc)

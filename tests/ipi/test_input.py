@@ -116,3 +116,17 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 def test_a_spec_that_cannot_be_read_names_the_forcefield(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"forcefield 'driver'.*cannot read 'cutoff 9'"):
         read_input(write(tmp_path, "<parameters>{potential: qtip4pf, cutoff 9}</parameters>"))
+
+
+def test_lists_in_a_spec_reach_i_pi_in_a_form_it_can_read(tmp_path: Path) -> None:
+    from ipi.utils.io.inputs.io_xml import read_dict
+
+    text = "{potential: qtip4pf, properties: [dipole, born_charges], kw: {a: 1, b: [2, 3]}}"
+    document = read_input(write(tmp_path, f"<parameters>{text}</parameters>"))
+    parameters = document.sockets[0].child_text("parameters")
+    assert set(read_dict(parameters)) == {"potential", "properties", "kw"}
+    (tmp_path / "again.xml").write_text(document.xml())
+    again = read_input(tmp_path / "again.xml")
+    assert again.sockets[0].spec == document.sockets[0].spec
+    assert again.sockets[0].spec is not None
+    assert again.sockets[0].spec.options["kw"] == {"a": 1, "b": [2, 3]}

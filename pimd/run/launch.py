@@ -229,8 +229,10 @@ class Session:
 
 
 def run(options: RunOptions, console: Console) -> int:
-    """`pimd run`; returns the exit status: 0 finished or stopped as asked, 1 failed, 2 usage."""
-    where = Path.cwd()
+    """`pimd run`; returns the exit status: 0 finished or stopped as asked, 1 failed, 2 usage.
+
+    The process stays in the run directory, since i-PI may still write there when it exits.
+    """
     session = Session(options, console)
     try:
         return _run(session)
@@ -243,7 +245,6 @@ def run(options: RunOptions, console: Console) -> int:
         return 130
     finally:
         session.close()
-        os.chdir(where)
 
 
 def _run(session: Session) -> int:

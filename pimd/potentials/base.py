@@ -151,9 +151,9 @@ class Batch:
                 "this batch has no neighbour list: attach one with pimd.potentials.neighbours"
             )
         i, j = self.pairs
-        cells = self.cells[self.structure_index[i]]  # [pair, vector, xyz]
-        translation = torch.einsum("pv,pvx->px", self.shifts, cells)
-        return self.positions[j] - self.positions[i] + translation
+        cells = self.cells.index_select(0, self.structure_index[i])  # [pair, vector, xyz]
+        translation = torch.bmm(self.shifts[:, None, :], cells)[:, 0, :]
+        return self.positions.index_select(0, j) - self.positions.index_select(0, i) + translation
 
     def sum_over_atoms(self, values: Tensor) -> Tensor:
         """Sum values (n_atoms, ...) over the atoms of each structure in fp64 where real."""

@@ -1,0 +1,169 @@
+"""Structure, Batch and the derivatives of EnergyPotential."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+from torch import Tensor
+
+from pimd.potentials.base import (
+    Batch,
+    EnergyPotential,
+    PotentialError,
+    PropertySpec,
+    Structure,
+    Wanted,
+)
+from pimd.potentials.neighbours import NeighbourLists
+from pimd.testing import check_potential, example_structures
+
+CELL = np.array([[4.0, 0.0, 0.0], [1.0, 3.0, 0.0], [0.5, -0.5, 5.0]])
+LEFT = Structure([1, 8], [[0, 0, 0], [1, 2, 3]], CELL, np.ones(3, bool))
+RIGHT = Structure([6, 6, 1], [[0, 0, 1], [2, 0, 0], [1, 1, 1]])
+
+
+class Springs(EnergyPotential):
+    """V = sum over pairs of (|r| - 2)²/4 exp(-|r|), by the base class's derivatives."""
+
+    name = "springs"
+    cutoff = 6.0
+    properties: Mapping[str, PropertySpec] = {"count": PropertySpec("1", (), per_atom=False)}
+
+    def energies(self, batch: Batch) -> Tensor:
+        r = batch.pair_vectors().norm(dim=1)
+        return batch.sum_over_pairs(0.25 * (r - 2.0) ** 2 * torch.exp(-r) * (6.0 - r) ** 3)
+
+    def property_values(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
+        return {"count": batch.n_atoms_per_structure.to(torch.float64)}
+
+
+def test_structures_are_checked() -> None:
+    with pytest.raises(PotentialError, match=r"got \(2,\) and \(3, 3\)"):
+        Structure([1, 1], np.zeros((3, 3)))
+    with pytest.raises(PotentialError, match="row vectors"):
+        Structure([1], [[0, 0, 0]], np.zeros(3))
+    with pytest.raises(PotentialError, match="span no volume"):
+        Structure([1], [[0, 0, 0]], pbc=np.ones(3, bool))
+    flat = np.array([[1.0, 0, 0], [2.0, 0, 0], [0, 0, 1.0]])
+    with pytest.raises(PotentialError, match="span no volume"):
+        Structure([1], [[0, 0, 0]], flat, np.array([True, True, False]))
+    Structure([1], [[0, 0, 0]], flat, np.array([True, False, True]))
+
+
+def test_structures_own_their_arrays() -> None:
+    positions = np.zeros((1, 3))
+    structure = Structure([1], positions)
+    positions += 1.0
+    assert not structure.positions.any()
+
+
+def test_structures_to_ase_and_back() -> None:
+    back = Structure.from_ase(LEFT.to_ase())
+    for name in ("numbers", "positions", "cell", "pbc"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(LEFT, name))
+    assert len(Structure.from_ase(molecule("H2O"))) == 3
+
+
+def test_a_batch_lays_structures_flat_and_gives_them_back() -> None:
+    batch = Batch.from_structures([LEFT, RIGHT, LEFT])
+    assert batch.n_structures == 3
+    assert batch.n_atoms == 7
+    assert batch.structure_index.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert batch.offsets.tolist() == [0, 2, 5, 7]
+    for k, structure in enumerate([LEFT, RIGHT, LEFT]):
+        for name in ("numbers", "positions", "cell", "pbc"):
+            np.testing.assert_array_equal(
+                getattr(batch.structure(k), name), getattr(structure, name)
+            )
+    np.testing.assert_allclose(batch.volumes(), [60.0, 0.0, 60.0])
+    part = batch.slice(1, 3)
+    assert part.structure_index.tolist() == [0, 0, 0, 1, 1]
+    assert part.numbers.tolist() == [6, 6, 1, 1, 8]
+    torch.testing.assert_close(part.cells, batch.cells[1:])
+
+
+def test_a_batch_needs_structures_of_the_right_shapes() -> None:
+    with pytest.raises(PotentialError, match="at least one"):
+        Batch.from_structures([])
+    arrays = [np.zeros((3, 3)), np.zeros((1, 3, 3)), np.zeros((1, 3), bool), np.ones(3)]
+    Batch.from_arrays(*arrays, np.array([3]))
+    for k, name in enumerate(("positions", "cells", "pbc", "numbers")):
+        wrong = list(arrays)
+        wrong[k] = wrong[k][None]
+        with pytest.raises(PotentialError, match=f"batch {name}: expected shape"):
+            Batch.from_arrays(*wrong, np.array([3]))
+
+
+def test_pairs_are_checked() -> None:
+    batch = Batch.from_structures([LEFT])
+    with pytest.raises(PotentialError, match="has no neighbour list"):
+        batch.pair_vectors()
+    pairs = torch.tensor([[0], [1]])
+    with pytest.raises(PotentialError, match="expected pairs"):
+        batch.with_pairs(pairs.T, torch.zeros((1, 3)))
+    with pytest.raises(PotentialError, match="expected pairs"):
+        batch.with_pairs(pairs, torch.zeros((2, 3)))
+
+
+def test_pair_vectors_point_from_i_to_the_image_of_j() -> None:
+    batch = Batch.from_structures([RIGHT, LEFT])
+    pairs, shifts = torch.tensor([[3, 4], [4, 4]]), torch.tensor([[0.0, 0, 0], [-1.0, 2, 1]])
+    vectors = batch.with_pairs(pairs, shifts.to(torch.float64)).pair_vectors()
+    np.testing.assert_allclose(vectors, [[1, 2, 3], -CELL[0] + 2 * CELL[1] + CELL[2]])
+
+
+def test_sums_are_taken_in_float64() -> None:
+    batch = Batch.from_structures([LEFT, RIGHT], dtype=torch.float32)
+    total = batch.sum_over_atoms(torch.tensor([1e8, 1.0, 1e8, 1.0, -1e8], dtype=torch.float32))
+    assert total.dtype == torch.float64
+    assert total.tolist() == [1e8 + 1, 1.0]
+    per_axis = batch.sum_over_atoms(torch.ones((5, 3)))
+    assert per_axis.tolist() == [[2.0] * 3, [3.0] * 3]
+    assert batch.sum_over_atoms(torch.ones(5, dtype=torch.int64)).tolist() == [2, 3]
+    paired = batch.with_pairs(torch.tensor([[0, 2, 3], [1, 3, 2]]), torch.zeros((3, 3)))
+    assert paired.sum_over_pairs(torch.tensor([1.0, 2.0, 4.0])).tolist() == [1.0, 6.0]
+
+
+def test_derivatives_of_an_energy_alone_keep_the_whole_contract() -> None:
+    print(check_potential(Springs(), example_structures(Springs.cutoff, spacing=2.4)))
+
+
+def test_only_what_is_wanted_is_differentiated() -> None:
+    calls = []
+
+    class Watched(Springs):
+        def energies(self, batch: Batch) -> Tensor:
+            calls.append((batch.positions.requires_grad, batch.cells.requires_grad))
+            return super().energies(batch)
+
+    batch = NeighbourLists(6.0).attach(Batch.from_structures([LEFT]))
+    for forces in (False, True):
+        for virials in (False, True):
+            prediction = Watched().compute(batch, Wanted(forces=forces, virials=virials))
+            assert (prediction.forces is not None) == forces
+            assert (prediction.virials is not None) == virials
+            assert prediction.properties == {}
+            assert calls.pop() == (forces or virials, virials)
+    assert not calls
+
+
+def test_atoms_without_pairs_have_no_forces() -> None:
+    batch = NeighbourLists(6.0).attach(Batch.from_structures([Structure([1], [[0, 0, 0]])]))
+    prediction = Springs().compute(batch, Wanted())
+    assert prediction.energies.tolist() == [0.0]
+    assert prediction.forces is not None
+    assert prediction.virials is not None
+    assert not prediction.forces.any()
+    assert not prediction.virials.any()
+
+
+def test_properties_are_given_when_asked_for_by_name() -> None:
+    batch = NeighbourLists(6.0).attach(Batch.from_structures([LEFT, RIGHT]))
+    prediction = Springs().compute(batch, Wanted(properties=("count",)))
+    assert prediction.properties["count"].tolist() == [2.0, 3.0]
+    with pytest.raises(PotentialError, match=r"does not give dipole; its properties: count"):
+        Springs().compute(batch, Wanted(properties=("dipole",)))

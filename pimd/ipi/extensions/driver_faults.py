@@ -228,8 +228,9 @@ def _checked_batch(receive: Any) -> Any:
 def _look_at(result: list[Any], index: int) -> None:
     """Raise BadReply unless energy, forces and virial are finite."""
     energy, forces, virial = result[0], result[1], result[2].ravel()
-    # a squared norm is finite only if all its terms are: three numbers to look at, not 3 N + 10
-    norms = energy, forces.dot(forces), virial.dot(virial)
+    # a squared norm is finite only if all its terms are: three numbers to look at, not 3 N + 10;
+    # `vdot` does so without numpy's warnings
+    norms = energy, np.vdot(forces, forces), np.vdot(virial, virial)
     if all(map(math.isfinite, norms)):
         return
     if not math.isfinite(energy):
@@ -265,18 +266,27 @@ def _dispatch_recv(stock: Any) -> Any:
         try:
             return bool(stock(self, requests))
         except BadReply as error:
-            whole = isinstance(requests, list)
-            if error.index is not None or not whole or len(requests) == 1:
-                error.request = requests[error.index or 0] if whole else requests
+            _name(error, requests)
             raise
         except ValueError as error:
-            raise BadReply(f"the driver returned an answer that cannot be read: {error}") from None
+            index = _parsed.count if isinstance(error, UnicodeDecodeError) else None
+            bad = BadReply(f"the driver's answer cannot be read: {error}", index)
+            _name(bad, requests)
+            raise bad from None
         except (OSError, Disconnected) as error:
             warning(f" @SOCKET: lost a driver while it answered: {error}", verbosity.low)
             self.status = Status.Disconnected
             return False
 
     return dispatch_recv
+
+
+def _name(error: BadReply, requests: Any) -> None:
+    """Say which request a bad reply belongs to, where that is known."""
+    if not isinstance(requests, list):
+        error.request = requests
+    elif error.index is not None or len(requests) == 1:
+        error.request = requests[error.index or 0]
 
 
 def _parse_extra(stock: Any) -> Any:

@@ -34,6 +34,9 @@ LOOK_S = 0.05
 GREETING_S = 5.0
 """How long new drivers are accepted before work goes on, however many come."""
 
+FIRST_ANSWER_S = 20.0
+"""What a new connection may take to answer its first STATUS; nothing else is done meanwhile."""
+
 
 @dataclass
 class Limits:
@@ -41,8 +44,7 @@ class Limits:
 
     Attributes:
         compute: a driver that is silent for longer with work in hand is disconnected.
-        driver: the run ends when work has waited this long and no driver is connected; also
-            what a new driver may take to answer its first STATUS.
+        driver: the run ends when work has waited this long and no driver is connected.
         on_silent: called with the name of the forcefield when `compute` is exceeded.
     """
 
@@ -83,7 +85,8 @@ def _pool_update(_stock: Any) -> Any:
             if client is not None:
                 self.clients.append(client)
                 self.poll_iter = UPDATEFREQ
-                patience = SERVERTIMEOUT  # others may be starting up beside it
+                # others may be starting up beside it, but answers must not wait for them
+                patience = 0.0 if self.jobs else SERVERTIMEOUT
 
     return pool_update
 
@@ -101,7 +104,7 @@ def _greet(interface: Any) -> Any:
         except OSError:
             return None
     driver.batch_size = interface.batch_size
-    driver.silence_limit = LIMITS.driver
+    driver.silence_limit = min(LIMITS.driver or FIRST_ANSWER_S, FIRST_ANSWER_S)
     driver.get_status()
     driver.silence_limit = LIMITS.compute
     driver.exit_on_disconnect = False
@@ -143,22 +146,31 @@ def _lost(interface: Any, requests: Any, client: Any) -> None:
     """Queue again what a driver was lost with, unless it has cost too many drivers."""
     pending = [r for r in _as_list(requests) if r["status"] not in ("Done", "Exit")]
     client.status = Status.Disconnected
+    interface.n_lost = getattr(interface, "n_lost", 0) + 1
     interface._requeue_disconnected(pending, client)
     for request in pending:
         request["n_lost"] = request.get("n_lost", 0) + 1
         if request["n_lost"] >= MAX_LOST:
             error = BadReply(
-                f"{MAX_LOST} drivers in a row were lost while they computed this structure; "
-                "see what the driver itself says"
-                + (
-                    f", and whether it knows batches (i-PI asks for {interface.batch_size} "
-                    "structures at a time; without <batch_size> it asks for one)"
-                    if interface.batch_size > 1
-                    else ""
-                )
+                f"{MAX_LOST} drivers in a row ended while they computed this structure"
+                + _about_losses(interface)
             )
             error.request = request
             raise error
+
+
+def _about_losses(interface: Any) -> str:
+    """What else there is to say where drivers have been lost."""
+    n_lost = getattr(interface, "n_lost", 0)
+    if n_lost == 0:
+        return ""
+    text = f" ({n_lost} in all ended while computing: see what the driver itself says"
+    if interface.batch_size > 1:
+        text += (
+            f", and whether it knows batches: i-PI asks for {interface.batch_size} structures at "
+            "a time, and for one without <batch_size>"
+        )
+    return text + ")"
 
 
 def _as_list(requests: Any) -> list[Any]:
@@ -180,8 +192,8 @@ def _pool_distribute_select(_stock: Any) -> Any:
             _give_out(self)
             if not self.jobs:
                 break
-            watched = [client for _, client, _ in self.jobs]
-            ready = {id(item) for item in _readable([*watched, *bells], LOOK_S)}
+            watched = [self.server, *bells, *(client for _, client, _ in self.jobs)]
+            ready = {id(item) for item in _readable(watched, LOOK_S)}
             for bell in bells:
                 if id(bell) in ready:
                     bell.clear()
@@ -193,10 +205,16 @@ def _pool_distribute_select(_stock: Any) -> Any:
                 elif _overdue(self, requests):
                     self.jobs.remove(job)
                     _give_up_on(self, requests, client)
-        if any(not client.status & Status.Up for client in self.clients):
+            if id(self.server) in ready or _has_lost_drivers(self):
+                self.pool_update()
+        if _has_lost_drivers(self):
             self.poll_iter = UPDATEFREQ
 
     return pool_distribute_select
+
+
+def _has_lost_drivers(interface: Any) -> bool:
+    return any(not client.status & Status.Up for client in interface.clients)
 
 
 def _give_out(interface: Any) -> None:
@@ -287,7 +305,7 @@ def _poll(stock: Any) -> Any:
             raise BadReply(
                 f"no driver has been connected for {LIMITS.driver:g} s, while the forces of "
                 f"{len(queued)} structure(s) were asked for: start a driver that connects to "
-                f"{address_of(self)}"
+                f"{address_of(self)}" + _about_losses(self)
             )
 
     return poll

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -194,28 +195,50 @@ class OutputPositions(Extension):
 
         return store
 
-    def _write_outputs(self, stock: Any) -> Any:
-        """Simulation.write_outputs: first the data, then the checkpoints that count on them."""
+    def _write_outputs(self, _stock: Any) -> Any:
+        """Simulation.write_outputs: first the data, then the checkpoints that count on them.
+
+        A soft exit may end the writing of a row, where a property needs forces that will not
+        come. i-PI goes on and stores the step; here the step counts as not done, so that the
+        row is written again, whole, by the run that goes on.
+        """
 
         def write_outputs(simulation: Any) -> None:
             from ipi.engine.outputs import CheckpointOutput
 
-            outputs, next_step = simulation.outputs, int(simulation.step) + 1
-            checkpoints = [o for o in outputs if isinstance(o, CheckpointOutput)]
-            data = [o for o in outputs if not isinstance(o, CheckpointOutput)]
+            next_step = int(simulation.step) + 1
+            due = [o for o in simulation.outputs if next_step % o.stride == 0]
+            data = [o for o in due if not isinstance(o, CheckpointOutput)]
             for output in data:
-                if next_step % output.stride == 0:
-                    self.tracker.touch(output)
-            try:
-                simulation.outputs = data
-                stock(simulation)
-                if any(next_step % checkpoint.stride == 0 for checkpoint in checkpoints):
-                    simulation.outputs = checkpoints
-                    stock(simulation)
-            finally:
-                simulation.outputs = outputs
+                self.tracker.touch(output)
+            _write_all(data, simulation.executor if simulation.threading else None)
+            for output in due:
+                if isinstance(output, CheckpointOutput):
+                    output.write()
 
         return write_outputs
+
+
+def _write_all(outputs: list[Any], executor: Any) -> None:
+    """Write all outputs, in threads where i-PI does; a soft exit in one does not stop the others.
+
+    Raises:
+        SystemExit: afterwards, if an output is not whole.
+    """
+    from ipi.utils.softexit import softexit
+
+    # started together, as the systems of a simulation may wait for each other's forces
+    writes = [o.write if executor is None else executor.submit(o.write).result for o in outputs]
+    whole = True
+    for write in writes:
+        try:
+            write()
+        except SystemExit:
+            if not softexit.triggered:
+                raise
+            whole = False
+    if not whole:
+        sys.exit()
 
 
 # in the file --------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ def configuration(spec: Any, targets: Sequence[Any], **options: Any) -> dict[str
                 "address": target.address,
                 "name": target.name,
                 "n_connections": target.n_connections,
+                "trial_structures": target.trial_structures,
                 "structure": target.template.as_lists(),
             }
         )
@@ -153,6 +154,7 @@ def run(config: Mapping[str, Any], report: Any) -> int:
                 Structure(**{k: np.array(v) for k, v in entry["structure"].items()}),
                 int(entry.get("n_connections", 1)),
                 str(entry.get("name", "")),
+                int(entry.get("trial_structures", 0)),
             )
             for entry in config["targets"]
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
 import threading
 import time
@@ -13,8 +14,9 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import torch
 
-from pimd.daemon.calls import Caller, EvaluationError
+from pimd.daemon.calls import Answer, Caller, EvaluationError
 from pimd.daemon.failures import describe
 from pimd.daemon.loop import Loop
 from pimd.daemon.rounds import Request, Template
@@ -29,6 +31,10 @@ CONNECT_TIMEOUT = 600.0
 """Seconds to wait for a server to appear."""
 RECONNECT_TIMEOUT = 60.0
 """Seconds to wait for a server to come back."""
+
+
+TRIAL_DISPLACEMENT = 0.01
+"""Å; makes the structures of a trial round different."""
 
 
 class WarmUpFailed(RuntimeError):
@@ -52,7 +58,8 @@ def warm_up(
 ) -> list[dict[str, Any]]:
     """Evaluate each template once, as the daemon will: finds a wrong model early.
 
-    Returns, for each target: simulation, n_atoms, seconds, energy_ev, largest_force (eV/Å).
+    Returns, for each target: simulation, n_atoms, seconds, energy_ev, largest_force (eV/Å); where
+    it asks for a trial round also trial_structures, trial_seconds, memory_mb, device_memory_mb.
 
     Raises:
         WarmUpFailed: a template cannot be evaluated.
@@ -65,25 +72,53 @@ def warm_up(
 
 def _warm_up_one(caller: Caller, target: Target, dump_dir: Path) -> dict[str, Any]:
     template, name = target.template, target.name or target.address
-    request = Request(
-        Template.of(template),
-        template.cell.T[None] / BOHR_ANGSTROM,
-        template.positions[None] / BOHR_ANGSTROM,
-    )
     started = time.perf_counter()
-    try:
-        answer = caller.evaluate([request])
-    except EvaluationError as error:
-        failure = describe(error, [(f"template of {name}", None)], caller, dump_dir)
-        raise WarmUpFailed(vars(failure)) from error.__cause__
+    answer = _evaluate_copies(caller, target, 1, 0.0, dump_dir)
     forces = answer.evaluated.forces
-    return {
+    report = {
         "simulation": name,
         "n_atoms": len(template),
         "seconds": time.perf_counter() - started,
         "energy_ev": float(answer.evaluated.energies[0]),
         "largest_force": 0.0 if forces is None else float(np.abs(forces).max(initial=0.0)),
     }
+    if target.trial_structures:
+        report |= _trial_round(caller, target, dump_dir)
+    return report
+
+
+def _trial_round(caller: Caller, target: Target, dump_dir: Path) -> dict[str, Any]:
+    """What a round costs once neighbour lists and memory are there."""
+    n_structures = target.trial_structures
+    for _ in range(2):
+        answer = _evaluate_copies(caller, target, n_structures, TRIAL_DISPLACEMENT, dump_dir)
+    device = caller.evaluator.potential.device
+    on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    return {
+        "trial_structures": n_structures,
+        "trial_seconds": answer.seconds,
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+        "device_memory_mb": on_device / 2**20,
+    }
+
+
+def _evaluate_copies(
+    caller: Caller, target: Target, n: int, displacement: float, dump_dir: Path
+) -> Answer:
+    """Evaluate n copies of a template, each atom displaced at random by so many Å."""
+    template = target.template
+    random = np.random.default_rng(0).normal(0.0, 1.0, (n, len(template), 3))
+    request = Request(
+        Template.of(template),
+        np.repeat(template.cell.T[None], n, axis=0) / BOHR_ANGSTROM,
+        (template.positions + displacement * random) / BOHR_ANGSTROM,
+    )
+    try:
+        return caller.evaluate([request])
+    except EvaluationError as error:
+        owner = f"template of {target.name or target.address}"
+        failure = describe(error, [(owner, None)], caller, dump_dir)
+        raise WarmUpFailed(vars(failure)) from error.__cause__
 
 
 def serve(

@@ -34,12 +34,15 @@ class Target:
         template: species and periodicity of the simulation's structures.
         n_connections: connections to open; one per bead for i-PI without batch_size.
         name: for messages; the address if empty.
+        trial_structures: structures of a trial round, evaluated at the warm-up to see what a
+            round costs in time and memory; 0: none.
     """
 
     address: str
     template: Structure
     n_connections: int = 1
     name: str = ""
+    trial_structures: int = 0
 
 
 class Link:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import tempfile
 from pathlib import Path
@@ -26,7 +27,7 @@ def check(options: RunOptions, console: Console) -> int:
     """
     where = Path.cwd()
     scratch = Path(tempfile.mkdtemp(prefix="pimd-check-"))
-    options.run_dir = scratch / "run"
+    options.run_dir, options.trial = scratch / "run", True
     session = Session(options, console)
     words, session.say = session.say, lambda message: None
     try:
@@ -74,13 +75,16 @@ def _table(session: Session) -> Table:
         table.add_row(f"forces '{use.name}'", f"{spec}, {use.n_beads} beads in one call")
     for report in session.supervisor.warmed_up if session.supervisor else []:
         table.add_row("first structure", _warm_words(report))
-    table.add_row("memory", _memory_words(session))
+        table.add_row("one round", _round_words(report))
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    table.add_row("memory of i-PI", f"{used:.0f} MB")
     for output in simulation.outputs:
         table.add_row("writes", _output_words(output, int(simulation.tsteps)))
-    for status in session.ipi.extension_status:
-        table.add_row(
-            "extension", f"{status.name}: " + ("on" if status.enabled else f"off, {status.reason}")
-        )
+    statuses = session.ipi.extension_status
+    table.add_row("extensions on", ", ".join(s.name for s in statuses if s.enabled) or "none")
+    for status in statuses:
+        if not status.enabled:
+            table.add_row("extension off", f"{status.name}: {status.reason}")
     return table
 
 
@@ -91,28 +95,14 @@ def _warm_words(report: dict[str, Any]) -> str:
     )
 
 
-def _memory_words(session: Session) -> str:
-    ours = peak_memory_mb(os.getpid())
-    parts = [] if ours is None else [f"i-PI {ours:.0f} MB"]
-    for pid in session.supervisor.pids if session.supervisor else []:
-        theirs = peak_memory_mb(pid)
-        if theirs is not None:
-            parts.append(f"daemon {theirs:.0f} MB")
-    for report in session.supervisor.warmed_up if session.supervisor else []:
-        if report.get("device_memory_mb"):
-            parts.append(f"device {report['device_memory_mb']:.0f} MB")
-    return ", ".join(parts) or "unknown on this system"
-
-
-def peak_memory_mb(pid: int) -> float | None:
-    """Largest resident memory of a process so far, where the system tells."""
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024.0
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
+def _round_words(report: dict[str, Any]) -> str:
+    words = (
+        f"{report['trial_structures']} structures in {1000 * report['trial_seconds']:.1f} ms, "
+        f"memory of the daemon {report['memory_mb']:.0f} MB"
+    )
+    if report["device_memory_mb"]:
+        words += f", of the device {report['device_memory_mb']:.0f} MB"
+    return words
 
 
 def _output_words(output: Any, total: int) -> str:

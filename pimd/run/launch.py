@@ -46,7 +46,7 @@ WRONG_INPUT = (
 class RunOptions:
     """What the command line of `pimd run` and `pimd check` says.
 
-    Times are in seconds.
+    Times are in seconds; `trial` has the daemons evaluate a full round before they serve.
     """
 
     input: Path
@@ -60,6 +60,7 @@ class RunOptions:
     warm_up_limit: float = 600.0
     compute_limit: float = 3600.0
     restart_interval: float = 60.0
+    trial: bool = False
 
 
 class Session:
@@ -160,6 +161,7 @@ class Session:
         plans = make_plans(
             self.document, self.uses, sockets,
             threads=self.options.threads, connect_timeout=self.options.warm_up_limit,
+            trial=self.options.trial,
         )
         self.supervisor = Supervisor(
             plans, self._sockets, self.directory.path / "daemon.log", self.say,

@@ -35,8 +35,12 @@ def make_plans(
     *,
     threads: int | None,
     connect_timeout: float,
+    trial: bool = False,
 ) -> list[Plan]:
-    """One plan for each distinct potential, with every socket it serves."""
+    """One plan for each distinct potential, with every socket it serves.
+
+    With `trial`, the daemons evaluate a full round at their warm-up and report its cost.
+    """
     plans: dict[str, Plan] = {}
     for use in uses:
         spec = next(s.spec for s in document.sockets if s.name == use.name)
@@ -59,6 +63,7 @@ def make_plans(
                 "name": use.name,
                 "address": f"{mode}:{sockets.paths[use.name]}",
                 "n_connections": use.n_systems,
+                "trial_structures": use.n_beads if trial else 0,
                 "structure": _periodic(use.structure, spec.options.get("pbc")).as_lists(),
             }
         )

@@ -13,20 +13,20 @@ Requests go through the code that serves the daemon's, so that a batch is one ca
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from pimd.daemon.calls import Caller, EvaluationError
+from pimd.daemon.child import make_evaluator, property_names
 from pimd.daemon.failures import describe
 from pimd.daemon.rounds import Request, Template
-from pimd.evaluator import Evaluator
-from pimd.ipi.structure_files import read_first
-from pimd.potentials.registry import Spec, make_potential
-from pimd.structure import PotentialError, Structure
+from pimd.ipi.structure_files import template_structure
+from pimd.potentials.registry import Spec, parse_spec
+from pimd.structure import PotentialError
 from pimd.units import FORCE_AU_EV_PER_ANGSTROM, HARTREE_EV
 
 __all__ = ["PES", "Result", "main", "template_structure"]
@@ -34,22 +34,16 @@ __all__ = ["PES", "Result", "main", "template_structure"]
 Result = tuple[float, np.ndarray, np.ndarray, str]
 """Energy (hartree), forces (n_atoms, 3) (hartree/bohr), virial (3, 3) (hartree), extras."""
 
-DEFAULT_SKIN = 1.0
-CONNECT_TIMEOUT = 600.0
-NAMED_OPTIONS = ("template", "properties", "skin", "pbc", "threads")
-
 
 class PES:
     """Called with cells and positions in atomic units, as i-PI calls it.
 
     Args:
         template: file with the species, in the order of the simulation; any that ASE reads, or
-            i-PI's xyz. It says whether the simulation is periodic, unless `pbc` does.
-        properties: sent as extras: a list, or one string with blanks between.
-        skin: Å, of the neighbour lists.
-        pbc: whether structures are periodic.
+            i-PI's xyz. It says whether the simulation is periodic, unless the option `pbc` does.
         threads: of torch.
-        options: of the potential, as in a SPEC.
+        options: as in a SPEC: those of the potential, `properties` (sent as extras), `skin`,
+            `pbc`. Lists and mappings may be written as text, `[a; b]` and `(key: value)`.
 
     Raises:
         PotentialError: for a missing template or wrong options.
@@ -58,17 +52,10 @@ class PES:
     potential: ClassVar[str] = ""
     """Name in `pimd.potentials.registry`."""
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Option of the driver -> option of the potential, where it would be one of the above."""
+    """Option of the driver -> option of the potential, where `template` would mean two things."""
 
     def __init__(
-        self,
-        template: str | Path | None = None,
-        *,
-        properties: str | Sequence[str] = (),
-        skin: float = DEFAULT_SKIN,
-        pbc: bool | None = None,
-        threads: int | None = None,
-        **options: Any,
+        self, template: str | Path | None = None, *, threads: int | None = None, **options: Any
     ) -> None:
         if isinstance(options.get("verbosity"), bool):
             del options["verbosity"]  # i-PI adds its own
@@ -77,18 +64,23 @@ class PES:
                 f"{self.potential}: i-PI sends no species; give the file of the initial "
                 "structure as the parameter `template`"
             )
-        self.structure = template_structure(template, pbc)
+        self.spec = self.make_spec(options)
+        self.structure = template_structure(template, self.spec.options.get("pbc"))
         if threads is not None:
-            import torch
-
             torch.set_num_threads(int(threads))
-        self.spec = Spec(self.potential, {self.renamed.get(k, k): v for k, v in options.items()})
-        self._potential = make_potential(self.spec)
-        self.evaluator = Evaluator(self._potential, skin=float(skin))
-        names = properties.split() if isinstance(properties, str) else properties
-        self.properties = tuple(names)
-        self._caller = Caller(self.evaluator, self.properties)
+        self.evaluator = make_evaluator(self.spec)
+        self._caller = Caller(self.evaluator, property_names(self.spec))
         self._template = Template.of(self.structure)
+
+    @classmethod
+    def make_spec(cls, options: Mapping[str, Any]) -> Spec:
+        """The SPEC of the driver's options."""
+        spec = parse_spec(cls.potential)
+        for key, value in options.items():
+            if isinstance(value, str):
+                value = parse_spec(f"x, value: {value}").options["value"]
+            spec.options[cls.renamed.get(key, key)] = value
+        return spec
 
     def __call__(self, cell: Any, pos: Any) -> Result | list[Result]:
         """Evaluate one structure, or lists of them in one call.
@@ -111,7 +103,7 @@ class PES:
 
     def close(self) -> None:
         """Give back what the potential holds."""
-        self._potential.close()
+        self.evaluator.potential.close()
 
     def _evaluate(self, cells: Sequence[Any], positions: Sequence[Any]) -> list[Result]:
         request = Request(
@@ -152,43 +144,29 @@ class PES:
         return np.stack([array.reshape(n_atoms, 3) for array in arrays])
 
 
-def template_structure(template: str | Path, pbc: bool | None = None) -> Structure:
-    """The first structure of a file; `pbc` overrides whether it is periodic.
-
-    Raises:
-        PotentialError: if it cannot be read.
-    """
-    atoms = read_first(template)
-    if pbc is not None:
-        atoms.pbc = pbc
-    return Structure.from_ase(atoms)
-
-
 def main(pes: type[PES], arguments: Sequence[str] | None = None) -> int:
     """A driver as a program: connects to i-PI and serves until it ends; the exit status."""
-    options = _parser(pes).parse_args(arguments)
-    from pimd.daemon.address import AddressError
-    from pimd.daemon.serve import Target, serve
+    from rich.console import Console
 
+    from pimd.daemon.command import serve_command
+
+    console = Console()
+    options = _parser(pes).parse_args(arguments)
     try:
-        driver = pes(options.template, **_options(options.option))
-        targets = [
-            Target(address, driver.structure, options.connections) for address in options.connect
-        ]
-        try:
-            reason = serve(
-                driver.evaluator,
-                targets,
-                properties=driver.properties,
-                connect_timeout=options.connect_timeout,
-                report=_report,
-            )
-        finally:
-            driver.close()
-    except (PotentialError, AddressError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        spec = pes.make_spec(_options(options.option))
+    except PotentialError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False)
         return 2
-    return reason.status
+    return serve_command(
+        str(spec),
+        options.connect,
+        [options.template],
+        beads=options.connections,
+        threads=options.threads,
+        connect_timeout=options.connect_timeout,
+        reconnect_timeout=options.reconnect_timeout,
+        console=console,
+    )
 
 
 def _parser(pes: type[PES]) -> argparse.ArgumentParser:
@@ -196,25 +174,20 @@ def _parser(pes: type[PES]) -> argparse.ArgumentParser:
         description=f"Serve i-PI with the potential {pes.potential}: all beads in one batch.",
         epilog=f"The same as `pimd serve --potential {pes.potential} ...`.",
     )
-    parser.add_argument(
-        "--connect", action="append", required=True, metavar="ADDRESS",
-        help="unix:NAME, inet:HOST:PORT or shm:NAME of an i-PI; may be repeated",
-    )  # fmt: skip
-    parser.add_argument(
-        "--template", required=True, metavar="FILE", help="a structure that gives the species"
-    )
-    parser.add_argument(
-        "-o", "--option", action="append", default=[], metavar="KEY=VALUE[,KEY=VALUE...]",
-        help=f"options of the potential, and {', '.join(NAMED_OPTIONS[1:])}",
-    )  # fmt: skip
-    parser.add_argument(
-        "--connections", type=int, default=1, metavar="N",
-        help="connections for each address; one per bead for an input without <batch_size>",
-    )  # fmt: skip
-    parser.add_argument(
-        "--connect-timeout", type=float, default=CONNECT_TIMEOUT, metavar="SECONDS",
-        help="how long to wait for the server to appear",
-    )  # fmt: skip
+    add = parser.add_argument
+    add("--connect", action="append", required=True, metavar="ADDRESS",
+        help="unix:NAME, inet:HOST:PORT or shm:NAME of an i-PI; may be repeated")  # fmt: skip
+    add("--template", required=True, type=Path, metavar="FILE",
+        help="a structure that gives the species")  # fmt: skip
+    add("-o", "--option", action="append", default=[], metavar="KEY=VALUE[,KEY=VALUE...]",
+        help="options of the potential; properties, skin, pbc")  # fmt: skip
+    add("--connections", type=int, default=1, metavar="N",
+        help="for each address: one per bead for an input without <batch_size>")  # fmt: skip
+    add("--threads", type=int, metavar="N", help="CPU threads of the potential")
+    add("--connect-timeout", type=float, default=600.0, metavar="SECONDS",
+        help="how long to wait for the server to appear")  # fmt: skip
+    add("--reconnect-timeout", type=float, default=30.0, metavar="SECONDS",
+        help="how long to wait for a server that left")  # fmt: skip
     return parser
 
 
@@ -229,19 +202,3 @@ def _options(texts: Sequence[str]) -> dict[str, Any]:
             raise PotentialError(f"-o {text}: expected KEY=VALUE, got '{positional[0]}'")
         found.update(named)
     return found
-
-
-def _report(event: dict[str, Any]) -> None:
-    """One line for each event worth reading."""
-    lines = {
-        "warmed_up": "{n_atoms} atoms, energy {energy_ev:.6f} eV, largest force "
-        "{largest_force:.3g} eV/Å",
-        "ready": "{potential} on {device}, waiting for {simulations}",
-        "connected": "connected to {simulation}",
-        "warning": "warning: {simulation}: {message}",
-        "error": "error: {message}",
-        "end": "ended: {message}",
-    }
-    line = lines.get(event["event"])
-    if line is not None:
-        print(line.format(**event), flush=True)

@@ -14,10 +14,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from pimd.structure import PotentialError
+from pimd.structure import PotentialError, Structure
 from pimd.units import BOHR_ANGSTROM
 
-__all__ = ["count_frames", "iter_frames", "read_first"]
+__all__ = ["count_frames", "iter_frames", "template_structure"]
 
 POSITION_KEYS = ("positions", "x_centroid")
 _KEY = re.compile(r"(\w+)\{\w+\}")
@@ -53,9 +53,16 @@ def iter_frames(source: str | Path) -> Iterator[Any]:
         raise PotentialError(f"{source}: no structures in it")
 
 
-def read_first(source: str | Path) -> Any:
-    """The first frame of a file, as `ase.Atoms`; raises PotentialError as `iter_frames`."""
-    return next(iter_frames(source))
+def template_structure(source: str | Path, pbc: Any = None) -> Structure:
+    """The first structure of a file; `pbc` overrides whether it is periodic.
+
+    Raises:
+        PotentialError: if it cannot be read.
+    """
+    atoms = next(iter_frames(source))
+    if pbc is not None:
+        atoms.pbc = pbc
+    return Structure.from_ase(atoms)
 
 
 def split_index(source: str | Path) -> tuple[str, slice]:

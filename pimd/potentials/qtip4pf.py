@@ -1,0 +1,246 @@
+"""q-TIP4P/F, a flexible water model made for path integrals.
+
+    E = sum_molecules E_bonds+angle + sum_{O pairs} 4 eps [(sigma/R)^12 - (sigma/R)^6]
+        + ke sum_{pairs of molecules} sum_{a,b} q_a q_b / r_ab
+
+Charges sit on both H and on M = gamma x_O + (1 - gamma)/2 (x_H1 + x_H2); those of one molecule
+do not interact. Everything is in closed form and runs over all structures of a batch at once.
+
+Source: S. Habershon, T. E. Markland, D. E. Manolopoulos, J. Chem. Phys. 131, 024501 (2009).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+import torch
+from torch import Tensor
+
+from pimd.potentials.base import (
+    Batch,
+    Potential,
+    PotentialError,
+    Prediction,
+    PropertySpec,
+    Wanted,
+    check_wanted,
+)
+from pimd.potentials.ewald_splitting import Splitting, density_rungs, splitting
+from pimd.potentials.neighbours import NeighbourLists
+from pimd.potentials.options import choice, length, number, torch_device
+from pimd.potentials.water_coulomb import far_part, near_part
+from pimd.potentials.water_intramolecular import intramolecular
+from pimd.potentials.water_pair_list import MoleculePairs, all_pairs, periodic_pairs
+from pimd.potentials.water_pairs import PairSums, lennard_jones_pairs
+from pimd.potentials.water_topology import OXYGEN, MoleculeFinder, WaterGroup
+from pimd.units import BOHR_ANGSTROM, HARTREE_EV
+
+__all__ = ["QTIP4PF"]
+
+EPSILON = 2.95147e-4 * HARTREE_EV
+"""eV."""
+SIGMA = 5.96946 * BOHR_ANGSTROM
+"""Å."""
+Q_M, Q_H = -1.1128, 0.5564
+"""Charges, e."""
+GAMMA = 0.73612
+"""Share of the oxygen in M."""
+SIDE = 0.5 * (1.0 - GAMMA)
+"""Share of each hydrogen in M."""
+Z_O, Z_H = GAMMA * Q_M, Q_H + SIDE * Q_M
+"""Born effective charges, e."""
+
+SKIN = 1.0
+"""Å beyond the cutoff to which the list of oxygens reaches, so that it serves many calls."""
+
+TAILS = ("truncate", "shift", "correction")
+METHODS = ("auto", "ewald", "pme")
+MAX_LISTS = 16
+"""Neighbour lists kept, one for each size of structure."""
+MAX_CLUSTER_PAIRS = 1 << 22
+"""Pairs of molecules of clusters held at once."""
+
+
+class QTIP4PF(Potential):
+    """q-TIP4P/F water, periodic structures and clusters mixed in one batch.
+
+    The atoms may come in any order and be wrapped one by one; molecules are found from the
+    structure. The dipole is the sum of those of the molecules, each taken whole, and is thus
+    the same however atoms are wrapped; Born charges are -0.819154 and 0.409577 e.
+
+    Periodic structures take the Ewald sum or a mesh; structures that are not periodic take all
+    pairs, without any cutoff, also if they carry a cell. The neighbour lists it needs, of
+    oxygens alone, are its own: `cutoff` of the contract is 0.
+
+    Args:
+        cutoff: Å, of the Lennard-Jones pairs of periodic structures; it may be larger than half
+            the cell, all images within it count.
+        lj_tail: what is done about the pairs beyond the cutoff rc, of v(R):
+            `correction`: E = sum_{R<rc} [v(R) - v(rc)]
+                              + (2 pi N^2 / V) [v(rc) rc^3/3 + int_rc^inf v(R) R^2 dR],
+            the pairs that a uniform fluid of the same density has beyond rc, and, since the
+            pairs within are shifted, also the shift. Energies have no jump, and the virial,
+            their exact derivative, is the usual tail correction of the pressure (-328 bar at
+            1 g/cm³ and 9 Å).
+            `shift`: sum_{R<rc} [v(R) - v(rc)].
+            `truncate`: sum_{R<rc} v(R); energies jump by 6e-5 eV where a pair passes 9 Å.
+            Forces are the same for all three; i-PI's Fortran driver has the energy of
+            `truncate`, of nearest images only, and part of the virial of `correction`.
+        electrostatics: `ewald`, `pme` (torch-pme, for very large structures) or `auto`, which
+            takes what is faster.
+        accuracy: of the Coulomb forces, root mean square relative to that of the forces.
+        device: cpu, cuda, ...
+
+    Raises:
+        PotentialError: for other options, and for structures that are not water.
+    """
+
+    name = "qtip4pf"
+    properties = {  # noqa: RUF012
+        "dipole": PropertySpec("e Å", (3,)),
+        "born_charges": PropertySpec("e", (3, 3), per_atom=True),
+    }
+
+    def __init__(
+        self,
+        cutoff: float = 9.0,
+        lj_tail: str = "correction",
+        electrostatics: str = "auto",
+        accuracy: float = 1e-5,
+        device: str = "cpu",
+    ) -> None:
+        self.cutoff, self.dtype, self.device = 0.0, torch.float64, torch_device(device)
+        self.lj_cutoff = length("cutoff", cutoff)
+        self.lj_tail = choice("lj_tail", lj_tail, TAILS)
+        self.electrostatics = choice("electrostatics", electrostatics, METHODS)
+        self.accuracy = number("accuracy", accuracy)
+        if not 1e-12 <= self.accuracy <= 1e-2:
+            raise PotentialError(
+                f"accuracy is a relative error of forces, 1e-12 to 1e-2; got {accuracy}"
+            )
+        self._charges = torch.tensor([Q_M, Q_H, Q_H], dtype=torch.float64, device=self.device)
+        self._molecules = MoleculeFinder()
+        self._lists: OrderedDict[tuple[int, float], NeighbourLists] = OrderedDict()
+
+    def compute(self, batch: Batch, wanted: Wanted) -> Prediction:
+        check_wanted(self, wanted)
+        derivatives = wanted.forces or wanted.virials
+        energies = batch.cells.new_zeros(batch.n_structures)
+        forces = torch.zeros_like(batch.positions)
+        virials = torch.zeros_like(batch.cells)
+        dipoles = batch.cells.new_zeros((batch.n_structures, 3))
+        with torch.no_grad():
+            for group in self._molecules.groups(batch):
+                dipoles[group.structures] = Z_H * group.bonds.sum((1, 2))
+                for part in _parts(group):
+                    energy, force, virial = self._evaluate(part, derivatives)
+                    energies[part.structures] = energy
+                    forces[part.atoms.view(-1)] = force.view(-1, 3)
+                    virials[part.structures] = virial
+        given = {"dipole": lambda: dipoles, "born_charges": lambda: _born_charges(batch)}
+        return Prediction(
+            energies,
+            forces if wanted.forces else None,
+            virials if wanted.virials else None,
+            properties={name: given[name]() for name in wanted.properties},
+        )
+
+    def _evaluate(self, group: WaterGroup, derivatives: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Energies (n_structures,), forces on O, H, H (n_structures, n_molecules, 3, 3) and
+        virials (n_structures, 3, 3) of a group."""
+        n_structures = len(group.structures)
+        inner, gradients = intramolecular(group.bonds)  # gradients [structure, molecule, H, xyz]
+        m = SIDE * group.bonds.sum(2, keepdim=True)
+        inside = torch.cat([m, group.bonds], dim=2)  # M, H, H from O: [.., molecule, site, xyz]
+        sites = inside + group.oxygens[:, :, None]
+        split = self._splitting(group)
+        sums = self._pair_sums(group, sites, split, derivatives)
+
+        energies = inner.sum(1) + sums.energies.view(n_structures, -1).sum(1)
+        virials = sums.total_virials(inside)
+        virials = virials - torch.einsum("smhx,smhy->sxy", gradients, group.bonds)
+        # on the sites M, H, H [structure, molecule, site, xyz]
+        on_sites = sums.site_forces.view(3, 3, n_structures, -1).permute(2, 3, 1, 0)
+        if split is not None:
+            far, on_far, far_virials = far_part(
+                sites, self._charges, group.cells, split, derivatives=derivatives
+            )
+            tail = self._tail(group)
+            energies = energies + far + tail
+            on_sites = on_sites + on_far
+            virials = virials + far_virials + tail[:, None, None] * torch.eye(3).to(virials)
+
+        # the force on M goes to its atoms in the shares that M is made of
+        on_m = on_sites[:, :, :1]
+        on_oxygens = sums.oxygen_forces.view(3, n_structures, -1, 1).permute(1, 2, 3, 0)
+        on_o = on_oxygens + GAMMA * on_m + gradients.sum(2, keepdim=True)
+        on_h = on_sites[:, :, 1:] + SIDE * on_m - gradients
+        return energies, torch.cat([on_o, on_h], dim=2), virials
+
+    def _pair_sums(
+        self, group: WaterGroup, sites: Tensor, split: Splitting | None, derivatives: bool
+    ) -> PairSums:
+        """Lennard-Jones and real-space Coulomb sums over pairs of molecules."""
+        oxygens = group.oxygens.reshape(-1, 3).T.contiguous()  # [xyz, molecule]
+        sums = PairSums(oxygens)
+        shift = 0.0
+        if split is None:
+            lj_pairs = pairs = all_pairs(group.oxygens)
+        else:
+            pairs = self._pairs(group, max(self.lj_cutoff, split.cutoff))
+            lj_pairs = pairs.within(oxygens, self.lj_cutoff)
+            if self.lj_tail != "truncate":
+                shift = -_lennard_jones(self.lj_cutoff)
+        lennard_jones_pairs(sums, lj_pairs, oxygens, EPSILON, SIGMA, shift, derivatives=derivatives)
+        near_part(sums, pairs, oxygens, sites, self._charges, split, derivatives=derivatives)
+        return sums
+
+    def _splitting(self, group: WaterGroup) -> Splitting | None:
+        """How the Ewald sum of the group is split; None for clusters."""
+        if not group.periodic:
+            return None
+        (rung,) = density_rungs(group.cells, group.n_molecules).unique().tolist()
+        return splitting(group.n_molecules, rung, self.accuracy, self.electrostatics)
+
+    def _pairs(self, group: WaterGroup, cutoff: float) -> MoleculePairs:
+        """All pairs of molecules of a periodic group within a cutoff of the oxygens."""
+        key = (group.n_molecules, cutoff)
+        lists = self._lists.pop(key, None) or NeighbourLists(cutoff, skin=SKIN)
+        self._lists[key] = lists  # the last used is the last
+        while len(self._lists) > MAX_LISTS:
+            self._lists.popitem(last=False)
+        return periodic_pairs(lists, group.oxygens, group.cells)
+
+    def _tail(self, group: WaterGroup) -> Tensor:
+        """Energy of `lj_tail`, eV, (n_structures,); the virial of a tail is its energy times 1."""
+        if self.lj_tail != "correction":
+            return group.cells.new_zeros(len(group.cells))
+        rc = self.lj_cutoff
+        beyond = 4.0 * EPSILON * (SIGMA**12 / (9.0 * rc**9) - SIGMA**6 / (3.0 * rc**3))
+        integral = beyond + _lennard_jones(rc) * rc**3 / 3.0
+        volumes = torch.linalg.det(group.cells).abs()
+        return 2.0 * math.pi * group.n_molecules**2 * integral / volumes
+
+
+def _parts(group: WaterGroup) -> list[WaterGroup]:
+    """A group in parts: periodic structures of like density, which the Ewald sum is split by;
+    clusters, which take all pairs, in parts that fit into memory."""
+    if group.periodic:
+        rungs = density_rungs(group.cells, group.n_molecules)
+        if bool((rungs == rungs[0]).all()):
+            return [group]
+        return [group.select((rungs == k).nonzero().squeeze(1)) for k in rungs.unique()]
+    return group.split(max(1, MAX_CLUSTER_PAIRS // max(1, group.n_molecules**2)))
+
+
+def _lennard_jones(r: float) -> float:
+    """v(r), eV."""
+    sixth = (SIGMA / r) ** 6
+    return 4.0 * EPSILON * sixth * (sixth - 1.0)
+
+
+def _born_charges(batch: Batch) -> Tensor:
+    """d(dipole)/dx of each atom, e, (n_atoms, 3, 3)."""
+    charges = torch.where(batch.numbers == OXYGEN, Z_O, Z_H).to(batch.positions.dtype)
+    return charges[:, None, None] * torch.eye(3).to(batch.positions)

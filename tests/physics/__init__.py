@@ -1,0 +1,1 @@
+"""Sampled quantities against exact references."""

@@ -17,6 +17,7 @@ import torch
 from pimd.daemon.budget import Budget
 from pimd.potentials.base import Batch, Potential, Prediction, Structure, Wanted
 from pimd.potentials.neighbours import NeighbourLists
+from pimd.structure import StructureFailed
 
 __all__ = ["BadPrediction", "Evaluated", "Evaluator", "OutOfMemory"]
 
@@ -105,7 +106,13 @@ class Evaluator:
             PotentialError: what the potential cannot evaluate.
         """
         wanted = wanted or Wanted()
-        parts = [self._evaluate_part(part, wanted) for part in self._parts(batch)]
+        parts, n_before = [], 0
+        for part in self._parts(batch):
+            try:
+                parts.append(self._evaluate_part(part, wanted))
+            except StructureFailed as error:
+                raise StructureFailed(error.index + n_before, str(error)) from error
+            n_before += part.n_structures
         result = parts[0] if len(parts) == 1 else _concatenate(parts)
         self._check(batch, result)
         return result

@@ -10,11 +10,19 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PotentialError", "Structure"]
+__all__ = ["PotentialError", "Structure", "StructureFailed"]
 
 
 class PotentialError(ValueError):
     """A potential was given something it cannot evaluate; the message says what to do."""
+
+
+class StructureFailed(PotentialError):
+    """A potential could not evaluate one structure; `index` is its place in the batch."""
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pimd.daemon.calls import Caller, EvaluationError
 from pimd.daemon.rounds import BadPositions, Round
 from pimd.evaluator import BadPrediction, OutOfMemory
-from pimd.potentials.base import PotentialError, Structure
+from pimd.structure import PotentialError, Structure, StructureFailed
 
 __all__ = ["Failure", "describe", "dump_structure"]
 
@@ -64,6 +64,8 @@ def describe(
         round_ = error.round
     if isinstance(error, (BadPrediction, BadPositions)):
         found = error.index, error.structure
+    elif isinstance(error, StructureFailed) and round_ is not None:
+        found = error.index, round_.structure(error.index)
     elif round_ is not None:
         found = _search(round_, caller)
     names = ", ".join(dict.fromkeys(name for name, _ in owners))

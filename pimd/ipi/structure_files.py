@@ -128,7 +128,7 @@ def _ipi_stream(file: TextIO, name: str) -> Iterator[Any]:
     from ase import Atoms
     from ipi.utils.io import read_file
 
-    from pimd.ipi.systems import _numbers
+    from pimd.ipi.systems import numbers_of_labels
 
     while True:
         try:
@@ -143,7 +143,7 @@ def _ipi_stream(file: TextIO, name: str) -> Iterator[Any]:
         positions = np.array(frame["atoms"].q, dtype=float).reshape(-1, 3) * BOHR_ANGSTROM
         periodic = np.linalg.det(cell) > 1e-12  # i-PI's reader gives -1 where there is no cell
         yield Atoms(
-            numbers=_numbers(list(frame["atoms"].names)),
+            numbers=numbers_of_labels(list(frame["atoms"].names)),
             positions=positions,
             cell=cell if periodic else np.zeros((3, 3)),
             pbc=periodic,

@@ -16,7 +16,14 @@ from pimd.ipi.input import InputError
 from pimd.structure import Structure
 from pimd.units import BOHR_ANGSTROM
 
-__all__ = ["SocketUse", "SystemInfo", "socket_uses", "sockets_within", "system_infos"]
+__all__ = [
+    "SocketUse",
+    "SystemInfo",
+    "numbers_of_labels",
+    "socket_uses",
+    "sockets_within",
+    "system_infos",
+]
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ def system_infos(simulation: Any) -> list[SystemInfo]:
             forcefields[name] = max(beads, forcefields.get(name, 0))
         cell = np.array(system.cell.h, dtype=float).T * BOHR_ANGSTROM  # rows
         structure = Structure(
-            numbers=_numbers(list(system.beads.names)),
+            numbers=numbers_of_labels(list(system.beads.names)),
             positions=np.array(system.beads.q[0], dtype=float).reshape(-1, 3) * BOHR_ANGSTROM,
             cell=cell,
             pbc=np.full(3, abs(np.linalg.det(cell)) > 1e-12),
@@ -134,8 +141,12 @@ def _active(structure: Structure, socket: Any) -> Structure:
     )
 
 
-def _numbers(names: list[str]) -> np.ndarray:
-    """Atomic numbers of i-PI's labels; isotopes and trailing digits (H1, O_a) are allowed."""
+def numbers_of_labels(names: list[str]) -> np.ndarray:
+    """Atomic numbers of i-PI's labels; isotopes and trailing digits (H1, O_a) are allowed.
+
+    Raises:
+        InputError: for a label that names no element.
+    """
     from ase.data import atomic_numbers
 
     numbers = []

@@ -36,9 +36,9 @@ from pimd.potentials.base import (
     check_wanted,
 )
 from pimd.potentials.worker_pool import JobFailed, StartFailed, WorkerPool
-from pimd.structure import PotentialError, Structure
+from pimd.structure import PotentialError, Structure, StructureFailed
 
-__all__ = ["ASEPool", "StructureFailed"]
+__all__ = ["ASEPool"]
 
 PROPERTIES: Mapping[str, PropertySpec] = {
     "dipole": PropertySpec("e Å", (3,)),
@@ -62,14 +62,6 @@ PIP_NAMES = {
 
 MAX_SLOTS = 64
 """Calculators kept by each worker; further structures share them."""
-
-
-class StructureFailed(PotentialError):
-    """A calculator failed for one structure; `index` is its place in the batch."""
-
-    def __init__(self, index: int, message: str) -> None:
-        super().__init__(message)
-        self.index = index
 
 
 class ASEPool(Potential):

@@ -92,16 +92,12 @@ class Harmonic(EnergyPotential):
 
     def _read(self, template: str | Path) -> tuple[Tensor, Tensor]:
         """Numbers (n_atoms,) and points (n_atoms, 3) of a file."""
-        import ase.io
+        from pimd.ipi.structure_files import template_structure
 
-        try:
-            atoms = ase.io.read(template)
-        except Exception as error:  # ASE's readers raise anything
-            raise PotentialError(f"cannot read the template {template}: {error}") from error
-        assert not isinstance(atoms, list)
+        structure = template_structure(template)
         return (
-            torch.tensor(atoms.numbers, dtype=torch.int64, device=self.device),
-            torch.tensor(atoms.positions, dtype=self.dtype, device=self.device),
+            torch.tensor(structure.numbers, dtype=torch.int64, device=self.device),
+            torch.tensor(structure.positions, dtype=self.dtype, device=self.device),
         )
 
     def _displacements(self, batch: Batch) -> Tensor:

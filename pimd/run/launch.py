@@ -271,7 +271,8 @@ def _run(session: Session) -> int:
         )
     session.summary.print(session.console, folder)
     if outcome.reason == "stopped":
-        session.say(f"go on with: pimd run {_relative(session.options.input)} --resume")
+        where = f" --run-dir {folder}" if session.options.run_dir else ""
+        session.say(f"go on with: pimd run {_relative(session.options.input)} --resume{where}")
     return 1 if outcome.reason == "failed" else 0
 
 

@@ -51,10 +51,13 @@ class Observer:
         self.last_step = step
 
     def after_steps(self, readable: bool) -> None:
-        """The last step is done: the counts over all steps, and the last line if `readable`."""
+        """The last step is done: the counts over all steps, and a last line with
+        the rates of the whole run if `readable`."""
         self.work = self.supervisor.fresh_totals().minus(self._work_before)
         self.exchanges = exchanges() - self._exchanges_before
         if readable and self.last_step > self._shown_step:
+            self._shown_at, self._shown_step = self._start, self._first_step
+            self._shown_work = self._work_before
             self.progress.show(self.snapshot(self.last_step))
 
     def snapshot(self, step: int) -> Snapshot:

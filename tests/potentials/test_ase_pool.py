@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from ase_fakes import TROUBLES
 
-from pimd.potentials.ase import ASEPool, StructureFailed
+from pimd.potentials.ase import ASEPool
+from pimd.structure import StructureFailed
 from pimd.potentials.base import Batch, Prediction, Wanted
 from pimd.structure import PotentialError, Structure
 

@@ -15,9 +15,8 @@ import pytest
 from ase_fakes import TROUBLES
 
 from pimd.potentials.ase import ASEPool
-from pimd.structure import StructureFailed
 from pimd.potentials.base import Batch, Prediction, Wanted
-from pimd.structure import PotentialError, Structure
+from pimd.structure import PotentialError, Structure, StructureFailed
 
 
 def structures(*numbers: int) -> Batch:

@@ -33,6 +33,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimd.daemon.threads import share_cores
+
 if TYPE_CHECKING:
     from pimd.evaluator import Evaluator
     from pimd.potentials.registry import Spec
@@ -135,6 +137,7 @@ def run(config: Mapping[str, Any], report: Any) -> int:
     """Load, warm up and serve as the configuration says; the exit status."""
     report({"event": "loading", "spec": str(config["spec"])})
     started = time.monotonic()
+    share_cores()
     import numpy as np
     import torch
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from pimd.daemon.address import AddressError
+from pimd.daemon.threads import share_cores
 from pimd.structure import PotentialError
 
 __all__ = ["event_line", "make_targets", "serve_command"]
@@ -81,6 +82,7 @@ def serve_command(
         spec = parse_spec(potential).resolved(Path.cwd())
         targets = make_targets(connect, templates, beads, spec.options.get("pbc"))
         report({"event": "loading", "spec": str(spec)})
+        share_cores()
         import torch
 
         from pimd.daemon.child import make_evaluator, property_names

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,12 +29,13 @@ from pimd.potentials.base import (
     Wanted,
     check_wanted,
 )
+from pimd.potentials.core_threads import CoreThreads
 from pimd.potentials.ewald_splitting import Splitting, density_rungs, splitting
 from pimd.potentials.neighbours import NeighbourLists
 from pimd.potentials.options import choice, length, number, torch_device
 from pimd.potentials.water_coulomb import far_part, near_part
 from pimd.potentials.water_intramolecular import intramolecular
-from pimd.potentials.water_pair_list import MoleculePairs, all_pairs, periodic_pairs
+from pimd.potentials.water_pair_list import all_pairs, periodic_pairs
 from pimd.potentials.water_pairs import PairSums, lennard_jones_pairs
 from pimd.potentials.water_topology import OXYGEN, MoleculeFinder, WaterGroup
 from pimd.units import BOHR_ANGSTROM, HARTREE_EV
@@ -57,9 +61,20 @@ SKIN = 1.0
 TAILS = ("truncate", "shift", "correction")
 METHODS = ("auto", "ewald", "pme")
 MAX_LISTS = 16
-"""Neighbour lists kept, one for each size of structure."""
+"""Sizes of structures whose neighbour lists are kept."""
 MAX_CLUSTER_PAIRS = 1 << 22
 """Pairs of molecules of clusters held at once."""
+
+
+@dataclass
+class Contribution:
+    """What is added to the structures of a group: energies (n_structures,), forces on O, H, H
+    (n_structures, n_molecules, 3, 3) and virials (n_structures, 3, 3)."""
+
+    group: WaterGroup
+    energies: Tensor
+    forces: Tensor
+    virials: Tensor
 
 
 class QTIP4PF(Potential):
@@ -121,23 +136,31 @@ class QTIP4PF(Potential):
             )
         self._charges = torch.tensor([Q_M, Q_H, Q_H], dtype=torch.float64, device=self.device)
         self._molecules = MoleculeFinder()
-        self._lists: OrderedDict[tuple[int, float], NeighbourLists] = OrderedDict()
+        self._lists: OrderedDict[tuple[int, float, int], NeighbourLists] = OrderedDict()
+        self._threads = CoreThreads()
 
     def compute(self, batch: Batch, wanted: Wanted) -> Prediction:
         check_wanted(self, wanted)
         derivatives = wanted.forces or wanted.virials
+        dipoles = batch.cells.new_zeros((batch.n_structures, 3))
+        (groups,) = self._threads.run([lambda: self._molecules.groups(batch)])
+        work: list[Callable[[], Contribution]] = []
+        for group in groups:
+            dipoles[group.structures] = Z_H * group.bonds.sum((1, 2))
+            for place, part in enumerate(self._parts(group)):
+                split = self._splitting(part)
+                lists = self._neighbours(part, split, place)
+                work.append(partial(self._near, part, split, lists, derivatives))
+                if split is not None:
+                    work.append(partial(self._far, part, split, derivatives))
         energies = batch.cells.new_zeros(batch.n_structures)
         forces = torch.zeros_like(batch.positions)
         virials = torch.zeros_like(batch.cells)
-        dipoles = batch.cells.new_zeros((batch.n_structures, 3))
-        with torch.no_grad():
-            for group in self._molecules.groups(batch):
-                dipoles[group.structures] = Z_H * group.bonds.sum((1, 2))
-                for part in _parts(group):
-                    energy, force, virial = self._evaluate(part, derivatives)
-                    energies[part.structures] = energy
-                    forces[part.atoms.view(-1)] = force.view(-1, 3)
-                    virials[part.structures] = virial
+        results = self._threads.run(work) if self.device.type == "cpu" else [f() for f in work]
+        for result in results:
+            energies[result.group.structures] += result.energies
+            forces[result.group.atoms.view(-1)] += result.forces.view(-1, 3)
+            virials[result.group.structures] += result.virials
         given = {"dipole": lambda: dipoles, "born_charges": lambda: _born_charges(batch)}
         return Prediction(
             energies,
@@ -146,55 +169,69 @@ class QTIP4PF(Potential):
             properties={name: given[name]() for name in wanted.properties},
         )
 
-    def _evaluate(self, group: WaterGroup, derivatives: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Energies (n_structures,), forces on O, H, H (n_structures, n_molecules, 3, 3) and
-        virials (n_structures, 3, 3) of a group."""
-        n_structures = len(group.structures)
+    def close(self) -> None:
+        self._threads.close()
+
+    def _parts(self, group: WaterGroup) -> list[WaterGroup]:
+        """A group in parts: periodic structures of like density, which the Ewald sum is split by,
+        and clusters, which take all pairs, in parts that fit into memory; a part or more for
+        each core."""
+        parts = [group]
+        most = -(-len(group.structures) // self._threads.number)
+        if group.periodic:
+            rungs = density_rungs(group.cells, group.n_molecules)
+            if not bool((rungs == rungs[0]).all()):
+                parts = [group.select((rungs == k).nonzero().squeeze(1)) for k in rungs.unique()]
+        else:
+            most = min(most, max(1, MAX_CLUSTER_PAIRS // max(1, group.n_molecules**2)))
+        return [some for part in parts for some in part.split(most)]
+
+    def _near(
+        self,
+        group: WaterGroup,
+        split: Splitting | None,
+        lists: NeighbourLists | None,
+        derivatives: bool,
+    ) -> Contribution:
+        """Bonds and angles, Lennard-Jones and real-space Coulomb pairs of a part."""
         inner, gradients = intramolecular(group.bonds)  # gradients [structure, molecule, H, xyz]
-        m = SIDE * group.bonds.sum(2, keepdim=True)
-        inside = torch.cat([m, group.bonds], dim=2)  # M, H, H from O: [.., molecule, site, xyz]
-        sites = inside + group.oxygens[:, :, None]
-        split = self._splitting(group)
-        sums = self._pair_sums(group, sites, split, derivatives)
-
-        energies = inner.sum(1) + sums.energies.view(n_structures, -1).sum(1)
-        virials = sums.total_virials(inside)
-        virials = virials - torch.einsum("smhx,smhy->sxy", gradients, group.bonds)
-        # on the sites M, H, H [structure, molecule, site, xyz]
-        on_sites = sums.site_forces.view(3, 3, n_structures, -1).permute(2, 3, 1, 0)
-        if split is not None:
-            far, on_far, far_virials = far_part(
-                sites, self._charges, group.cells, split, derivatives=derivatives
-            )
-            tail = self._tail(group)
-            energies = energies + far + tail
-            on_sites = on_sites + on_far
-            virials = virials + far_virials + tail[:, None, None] * torch.eye(3).to(virials)
-
-        # the force on M goes to its atoms in the shares that M is made of
-        on_m = on_sites[:, :, :1]
-        on_oxygens = sums.oxygen_forces.view(3, n_structures, -1, 1).permute(1, 2, 3, 0)
-        on_o = on_oxygens + GAMMA * on_m + gradients.sum(2, keepdim=True)
-        on_h = on_sites[:, :, 1:] + SIDE * on_m - gradients
-        return energies, torch.cat([on_o, on_h], dim=2), virials
-
-    def _pair_sums(
-        self, group: WaterGroup, sites: Tensor, split: Splitting | None, derivatives: bool
-    ) -> PairSums:
-        """Lennard-Jones and real-space Coulomb sums over pairs of molecules."""
+        inside = _sites_in_molecules(group)
         oxygens = group.oxygens.reshape(-1, 3).T.contiguous()  # [xyz, molecule]
-        sums = PairSums(oxygens)
-        shift = 0.0
-        if split is None:
+        sums, shift = PairSums(oxygens), 0.0
+        if lists is None:
             lj_pairs = pairs = all_pairs(group.oxygens)
         else:
-            pairs = self._pairs(group, max(self.lj_cutoff, split.cutoff))
+            pairs = periodic_pairs(lists, group.oxygens, group.cells)
             lj_pairs = pairs.within(oxygens, self.lj_cutoff)
             if self.lj_tail != "truncate":
                 shift = -_lennard_jones(self.lj_cutoff)
         lennard_jones_pairs(sums, lj_pairs, oxygens, EPSILON, SIGMA, shift, derivatives=derivatives)
+        sites = inside + group.oxygens[:, :, None]
         near_part(sums, pairs, oxygens, sites, self._charges, split, derivatives=derivatives)
-        return sums
+
+        n_structures = len(group.structures)
+        tail = self._tail(group)
+        # on the sites M, H, H, from M on to the atoms [structure, molecule, site, xyz]
+        forces = _on_atoms(sums.site_forces.view(3, 3, n_structures, -1).permute(2, 3, 1, 0))
+        forces[:, :, 0] += sums.oxygen_forces.view(3, n_structures, -1).permute(1, 2, 0)
+        forces[:, :, 0] += gradients.sum(2)
+        forces[:, :, 1:] -= gradients
+        return Contribution(
+            group,
+            inner.sum(1) + sums.energies.view(n_structures, -1).sum(1) + tail,
+            forces,
+            sums.total_virials(inside)
+            - torch.einsum("smhx,smhy->sxy", gradients, group.bonds)
+            + tail[:, None, None] * torch.eye(3).to(group.cells),
+        )
+
+    def _far(self, group: WaterGroup, split: Splitting, derivatives: bool) -> Contribution:
+        """Reciprocal sum, self-energies and exclusions of a part."""
+        sites = _sites_in_molecules(group) + group.oxygens[:, :, None]
+        energies, on_sites, virials = far_part(
+            sites, self._charges, group.cells, split, derivatives=derivatives
+        )
+        return Contribution(group, energies, _on_atoms(on_sites), virials)
 
     def _splitting(self, group: WaterGroup) -> Splitting | None:
         """How the Ewald sum of the group is split; None for clusters."""
@@ -203,18 +240,22 @@ class QTIP4PF(Potential):
         (rung,) = density_rungs(group.cells, group.n_molecules).unique().tolist()
         return splitting(group.n_molecules, rung, self.accuracy, self.electrostatics)
 
-    def _pairs(self, group: WaterGroup, cutoff: float) -> MoleculePairs:
-        """All pairs of molecules of a periodic group within a cutoff of the oxygens."""
-        key = (group.n_molecules, cutoff)
-        lists = self._lists.pop(key, None) or NeighbourLists(cutoff, skin=SKIN)
+    def _neighbours(
+        self, group: WaterGroup, split: Splitting | None, place: int
+    ) -> NeighbourLists | None:
+        """The lists of the part of a group at some place among its parts; None for clusters."""
+        if split is None:
+            return None
+        key = (group.n_molecules, max(self.lj_cutoff, split.cutoff), place)
+        lists = self._lists.pop(key, None) or NeighbourLists(key[1], skin=SKIN, threads=1)
         self._lists[key] = lists  # the last used is the last
-        while len(self._lists) > MAX_LISTS:
+        while len(self._lists) > MAX_LISTS * self._threads.number:
             self._lists.popitem(last=False)
-        return periodic_pairs(lists, group.oxygens, group.cells)
+        return lists
 
     def _tail(self, group: WaterGroup) -> Tensor:
         """Energy of `lj_tail`, eV, (n_structures,); the virial of a tail is its energy times 1."""
-        if self.lj_tail != "correction":
+        if self.lj_tail != "correction" or not group.periodic:
             return group.cells.new_zeros(len(group.cells))
         rc = self.lj_cutoff
         beyond = 4.0 * EPSILON * (SIGMA**12 / (9.0 * rc**9) - SIGMA**6 / (3.0 * rc**3))
@@ -223,15 +264,15 @@ class QTIP4PF(Potential):
         return 2.0 * math.pi * group.n_molecules**2 * integral / volumes
 
 
-def _parts(group: WaterGroup) -> list[WaterGroup]:
-    """A group in parts: periodic structures of like density, which the Ewald sum is split by;
-    clusters, which take all pairs, in parts that fit into memory."""
-    if group.periodic:
-        rungs = density_rungs(group.cells, group.n_molecules)
-        if bool((rungs == rungs[0]).all()):
-            return [group]
-        return [group.select((rungs == k).nonzero().squeeze(1)) for k in rungs.unique()]
-    return group.split(max(1, MAX_CLUSTER_PAIRS // max(1, group.n_molecules**2)))
+def _sites_in_molecules(group: WaterGroup) -> Tensor:
+    """M, H, H from the O of their molecule, Å, (n_structures, n_molecules, 3, 3)."""
+    return torch.cat([SIDE * group.bonds.sum(2, keepdim=True), group.bonds], dim=2)
+
+
+def _on_atoms(on_sites: Tensor) -> Tensor:
+    """Forces on O, H, H from those on M, H, H: M's goes to the atoms in the shares it is made of."""
+    on_m = on_sites[:, :, :1]
+    return torch.cat([GAMMA * on_m, on_sites[:, :, 1:] + SIDE * on_m], dim=2)
 
 
 def _lennard_jones(r: float) -> float:

@@ -1,49 +1,54 @@
-"""Independent pieces of work on all cores, one core each.
+"""Independent pieces of work on several cores, one core each.
 
 Torch splits each operation over its threads and lets them spin until all have arrived. Work made
 of many short operations gains little by that, and where another process needs one of the cores
-it takes ten times as long as on one thread. Here each piece of work runs on a thread of its own
-that does not split its operations, and nobody waits but at the end.
+it can take ten times as long as on one thread. Here each piece of work runs on a thread of its
+own that does not split its operations, and nobody waits but at the end. Python lets one thread
+start an operation at a time, so that pieces of work should be large.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
-__all__ = ["CoreThreads"]
+__all__ = ["CoreThreads", "unsplit_operations"]
 
 Result = TypeVar("Result")
 
 
+@contextmanager
+def unsplit_operations() -> Iterator[int]:
+    """Operations of this thread are not split within the `with` block; gives the number of
+    threads that torch is set to use, and has again afterwards."""
+    number = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield number
+    finally:
+        torch.set_num_threads(number)
+
+
 class CoreThreads:
-    """As many threads as torch is set to use, made when first needed."""
+    """Threads made when first needed, to be used within `unsplit_operations`."""
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
         self._size = 0
 
-    @property
-    def number(self) -> int:
-        """How many pieces of work run at once."""
-        return torch.get_num_threads()
-
-    def run(self, work: Sequence[Callable[[], Result]]) -> list[Result]:
+    def run(self, work: Sequence[Callable[[], Result]], number: int) -> list[Result]:
         """Results of all the work, in its order; what any of it raises is raised here.
 
-        The work must not share what it changes. Gradients are not recorded.
+        The work must not share what it changes. Gradients are not recorded. At most `number`
+        pieces run at once; 1: in this thread.
         """
-        number = self.number
-        torch.set_num_threads(1)
-        try:
-            if number == 1 or len(work) < 2:
-                return [_without_gradients(piece) for piece in work]
-            return list(self._threads(number).map(_without_gradients, work))
-        finally:
-            torch.set_num_threads(number)
+        if min(number, len(work)) < 2:
+            return [_without_gradients(piece) for piece in work]
+        return list(self._threads(number).map(_without_gradients, work))
 
     def close(self) -> None:
         """End the threads."""

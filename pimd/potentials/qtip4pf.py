@@ -29,7 +29,7 @@ from pimd.potentials.base import (
     Wanted,
     check_wanted,
 )
-from pimd.potentials.core_threads import CoreThreads
+from pimd.potentials.core_threads import CoreThreads, unsplit_operations
 from pimd.potentials.ewald_splitting import Splitting, density_rungs, splitting
 from pimd.potentials.neighbours import NeighbourLists
 from pimd.potentials.options import choice, length, number, torch_device
@@ -60,8 +60,10 @@ SKIN = 1.0
 
 TAILS = ("truncate", "shift", "correction")
 METHODS = ("auto", "ewald", "pme")
-MAX_LISTS = 16
-"""Sizes of structures whose neighbour lists are kept."""
+ATOMS_PER_THREAD = 4096
+"""With fewer atoms, another thread does not pay."""
+MAX_LISTS = 64
+"""Neighbour lists kept, for each size of structure and part of a batch."""
 MAX_CLUSTER_PAIRS = 1 << 22
 """Pairs of molecules of clusters held at once."""
 
@@ -141,13 +143,20 @@ class QTIP4PF(Potential):
 
     def compute(self, batch: Batch, wanted: Wanted) -> Prediction:
         check_wanted(self, wanted)
+        with unsplit_operations() as cores, torch.no_grad():
+            number = 1
+            if self.device.type == "cpu":
+                number = max(1, min(cores, batch.n_atoms // ATOMS_PER_THREAD))
+            return self._compute(batch, wanted, number)
+
+    def _compute(self, batch: Batch, wanted: Wanted, number: int) -> Prediction:
+        """`compute` on a number of threads."""
         derivatives = wanted.forces or wanted.virials
         dipoles = batch.cells.new_zeros((batch.n_structures, 3))
-        (groups,) = self._threads.run([lambda: self._molecules.groups(batch)])
         work: list[Callable[[], Contribution]] = []
-        for group in groups:
+        for group in self._molecules.groups(batch):
             dipoles[group.structures] = Z_H * group.bonds.sum((1, 2))
-            for place, part in enumerate(self._parts(group)):
+            for place, part in enumerate(_parts(group, number)):
                 split = self._splitting(part)
                 lists = self._neighbours(part, split, place)
                 work.append(partial(self._near, part, split, lists, derivatives))
@@ -156,8 +165,7 @@ class QTIP4PF(Potential):
         energies = batch.cells.new_zeros(batch.n_structures)
         forces = torch.zeros_like(batch.positions)
         virials = torch.zeros_like(batch.cells)
-        results = self._threads.run(work) if self.device.type == "cpu" else [f() for f in work]
-        for result in results:
+        for result in self._threads.run(work, number):
             energies[result.group.structures] += result.energies
             forces[result.group.atoms.view(-1)] += result.forces.view(-1, 3)
             virials[result.group.structures] += result.virials
@@ -171,20 +179,6 @@ class QTIP4PF(Potential):
 
     def close(self) -> None:
         self._threads.close()
-
-    def _parts(self, group: WaterGroup) -> list[WaterGroup]:
-        """A group in parts: periodic structures of like density, which the Ewald sum is split by,
-        and clusters, which take all pairs, in parts that fit into memory; a part or more for
-        each core."""
-        parts = [group]
-        most = -(-len(group.structures) // self._threads.number)
-        if group.periodic:
-            rungs = density_rungs(group.cells, group.n_molecules)
-            if not bool((rungs == rungs[0]).all()):
-                parts = [group.select((rungs == k).nonzero().squeeze(1)) for k in rungs.unique()]
-        else:
-            most = min(most, max(1, MAX_CLUSTER_PAIRS // max(1, group.n_molecules**2)))
-        return [some for part in parts for some in part.split(most)]
 
     def _near(
         self,
@@ -249,7 +243,7 @@ class QTIP4PF(Potential):
         key = (group.n_molecules, max(self.lj_cutoff, split.cutoff), place)
         lists = self._lists.pop(key, None) or NeighbourLists(key[1], skin=SKIN, threads=1)
         self._lists[key] = lists  # the last used is the last
-        while len(self._lists) > MAX_LISTS * self._threads.number:
+        while len(self._lists) > MAX_LISTS:
             self._lists.popitem(last=False)
         return lists
 
@@ -264,13 +258,28 @@ class QTIP4PF(Potential):
         return 2.0 * math.pi * group.n_molecules**2 * integral / volumes
 
 
+def _parts(group: WaterGroup, number: int) -> list[WaterGroup]:
+    """A group in at least so many parts, if it has as many structures: periodic structures of
+    like density, which the Ewald sum is split by; clusters, which take all pairs, in parts that
+    fit into memory."""
+    parts = [group]
+    most = -(-len(group.structures) // number)
+    if group.periodic:
+        rungs = density_rungs(group.cells, group.n_molecules)
+        if not bool((rungs == rungs[0]).all()):
+            parts = [group.select((rungs == k).nonzero().squeeze(1)) for k in rungs.unique()]
+    else:
+        most = min(most, max(1, MAX_CLUSTER_PAIRS // max(1, group.n_molecules**2)))
+    return [some for part in parts for some in part.split(most)]
+
+
 def _sites_in_molecules(group: WaterGroup) -> Tensor:
     """M, H, H from the O of their molecule, Å, (n_structures, n_molecules, 3, 3)."""
     return torch.cat([SIDE * group.bonds.sum(2, keepdim=True), group.bonds], dim=2)
 
 
 def _on_atoms(on_sites: Tensor) -> Tensor:
-    """Forces on O, H, H from those on M, H, H: M's goes to the atoms in the shares it is made of."""
+    """Forces on O, H, H from those on M, H, H; that on M goes to what M is made of."""
     on_m = on_sites[:, :, :1]
     return torch.cat([GAMMA * on_m, on_sites[:, :, 1:] + SIDE * on_m], dim=2)
 

@@ -19,7 +19,7 @@ from pimd.ipi import extensions
 from pimd.ipi.input import InputError, InputFile, read_input
 from pimd.ipi.server import IpiServer, Outcome
 from pimd.ipi.systems import SocketUse, SystemInfo, socket_uses, system_infos
-from pimd.run.checkpoints import latest_checkpoint
+from pimd.run.checkpoints import checkpoint_step, latest_checkpoint
 from pimd.run.child import DaemonFailure
 from pimd.run.describe import describe
 from pimd.run.observe import Observer
@@ -263,10 +263,11 @@ def _run(session: Session) -> int:
     folder = _relative(session.directory.path)
     if outcome.reason == "failed":
         restart = session.directory.restart
+        stands_at = checkpoint_step(restart)
         session.console.print(
             f"error: the run failed at step {outcome.last_step}: {outcome.message}\n"
-            + (f"RESTART of step {outcome.last_step}: {restart}; after mending the cause, go on "
-               "with --resume" if restart.exists() else "no RESTART was written"),
+            + (f"RESTART of step {stands_at}: {restart}; after mending the cause, go on "
+               "with --resume" if stands_at is not None else "no RESTART was written"),
             style="red", highlight=False, markup=False, soft_wrap=True,
         )
     session.summary.print(session.console, folder)

@@ -9,6 +9,7 @@ for, and can be switched off again:
     exact_checkpoints   RESTART holds every number exactly
     output_positions    a resumed run doubles and loses no row
     periodic_restart    RESTART every so many seconds, not only at the end
+    spaced_states       the state to go back to is kept as often as it is cheap
     vector_steps        thermostat and centre of mass for all beads at once
     private_sockets     sockets of the run's own; stale ones do not matter
 

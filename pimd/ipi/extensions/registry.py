@@ -91,6 +91,7 @@ def _factories(settings: Settings) -> dict[str, Callable[[], Extension]]:
         "exact_checkpoints": make("exact_checkpoints", "ExactCheckpoints"),
         "output_positions": make("output_positions", "OutputPositions"),
         "periodic_restart": make("periodic_restart", "PeriodicRestart", settings.restart_interval),
+        "spaced_states": make("spaced_states", "SpacedStates"),
         "vector_steps": make("vector_steps", "VectorSteps"),
         "private_sockets": make("private_sockets", "PrivateSockets", settings.private_sockets),
     }

@@ -34,7 +34,7 @@ from pimd.units import COULOMB_EV_ANGSTROM
 __all__ = ["reciprocal_sum"]
 
 CHUNK = 1 << 17
-"""Numbers in one array over vectors and atoms of some structures (2 MB), so that the few arrays
+"""Numbers in one array over vectors and atoms of some structures (1 MB), so that the few arrays
 in use stay in the cache."""
 
 TAPER = 0.9

@@ -19,7 +19,7 @@ from pimd.units import COULOMB_EV_ANGSTROM
 
 __all__ = ["PairSums", "coulomb_pairs", "lennard_jones_pairs"]
 
-COULOMB_CHUNK, LENNARD_JONES_CHUNK = 1 << 12, 1 << 14
+COULOMB_CHUNK, LENNARD_JONES_CHUNK = 1 << 13, 1 << 14
 """Pairs of molecules treated at once, so that what belongs to them stays in the cache."""
 VOIGT_PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 VOIGT = ((0, 5, 4), (5, 1, 3), (4, 3, 2))

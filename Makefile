@@ -20,7 +20,7 @@ $(VENV)/installed-test: $(VENV)/installed
 	@touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/pimd run inputs/water/input.xml --steps 100 --fresh
+	$(BIN)/pimd run inputs/water/input.xml --steps 200 --fresh
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

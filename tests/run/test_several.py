@@ -29,7 +29,8 @@ SYSTEM = """  <system {prefix}>
 
 
 def structure(folder: Path, name: str, symbols: str) -> None:
-    lines = [str(len(symbols)), "# CELL(abcABC): 30 30 30 90 90 90 cell{angstrom} positions{angstrom}"]
+    cell = "# CELL(abcABC): 30 30 30 90 90 90 cell{angstrom} positions{angstrom}"
+    lines = [str(len(symbols)), cell]
     lines += [f"{symbol} {1.5 * k} 0.1 {0.2 * k}" for k, symbol in enumerate(symbols)]
     (folder / name).write_text("\n".join(lines) + "\n")
 

@@ -42,6 +42,7 @@ class FortranDrivers:
                 [executable, "-u", "-a", "benchmark", "-m", model,
                  "-S", str(Path(self._folder.name) / "ipi_")],
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # it complains when its server leaves
             )
             for _ in range(number)
         ]  # fmt: skip

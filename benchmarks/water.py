@@ -5,11 +5,12 @@
 PATH is the executable of i-PI's Fortran driver (`make` in drivers/f90 of i-PI's sources needs
 gfortran; default: `i-pi-driver` if it is on the PATH). Two scans: 192 atoms with 1 to 64 beads,
 and 24 to 3000 atoms with --beads beads. A round is the energies, forces and virials of all beads:
-ours in one call, neighbour lists included, on all threads of torch; Fortran's through unix
-sockets, as many drivers as torch has threads. Between rounds the atoms move as the beads of a
-ring polymer do. Both take turns, A B A B ..., so that a busy machine slows both; the table gives
-medians over rounds, the file the quartiles too. The last lines are the slopes of log(cost) against
-log(beads) and log(atoms): 1 is linear, less where the overhead of a call still counts.
+ours in one call, neighbour lists included, on as many of torch's threads as it takes (one below
+8192 atoms); Fortran's through unix sockets, as many drivers as torch has threads. Between rounds
+the atoms move as the beads of a ring polymer do. Both take turns, A B A B ..., so that a busy
+machine slows both; the table gives medians over rounds, the file the quartiles too. The last
+lines are the slopes of log(cost) against log(beads) and log(atoms): 1 is linear, less where the
+overhead of a call still counts.
 
 Rows go to benchmarks/results/water_<device>.csv.
 """
@@ -142,7 +143,7 @@ def main() -> None:
     out = args.out or RESULTS / f"water_{args.device.partition(':')[0]}.csv"
     threads = torch.get_num_threads()
     console, rows = Console(width=110), []
-    table = Table("atoms", "beads", "ours ms", "atoms/s", "Fortran ms", "atoms/s", "ratio")
+    table = Table("atoms", "beads", "ours ms", "atoms/s", "Fortran ms", "atoms/s", "speed-up")
     if args.fortran is not None:
         with FortranDrivers(args.fortran, 1) as fortran:
             console.print(compare(fortran))

@@ -33,6 +33,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pimd.daemon.memory import keep_memory
 from pimd.daemon.threads import share_cores
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def run(config: Mapping[str, Any], report: Any) -> int:
     report({"event": "loading", "spec": str(config["spec"])})
     started = time.monotonic()
     share_cores()
+    keep_memory()
     import numpy as np
     import torch
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from pimd.daemon.address import AddressError
+from pimd.daemon.memory import keep_memory
 from pimd.daemon.threads import share_cores
 from pimd.structure import PotentialError
 
@@ -83,6 +84,7 @@ def serve_command(
         targets = make_targets(connect, templates, beads, spec.options.get("pbc"))
         report({"event": "loading", "spec": str(spec)})
         share_cores()
+        keep_memory()
         import torch
 
         from pimd.daemon.child import make_evaluator, property_names

@@ -15,7 +15,9 @@ ke alpha/sqrt(pi) q^2, which the caller takes away.
 exp(i k x) is a product of one factor for each lattice direction, so that S(k) and the sums over
 k in F are products of matrices: no sine or cosine for each vector and atom, no list of vectors.
 Real and imaginary parts are kept apart, n_1 >= 0 is enough since S(-k) = S(k)*, and +n_3 and -n_3
-share their products.
+share their products. torch-pme's Ewald sum and mesh take one structure at a time and a backward
+pass: for 192 charges 58 and 7 ms per structure against 0.6 here, for 3000 charges 6500 and 265
+against 17 (`python benchmarks/reciprocal.py`).
 
 Source: P. P. Ewald, Ann. Phys. 369, 253 (1921); forces and virial as in D. Frenkel and B. Smit,
 Understanding Molecular Simulation, 2nd ed., section 12.1.

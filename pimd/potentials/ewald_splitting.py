@@ -62,8 +62,8 @@ VECTOR_COST = 1.2e-3
 
 MESH_ALPHA = 0.35
 """1/Å, with a mesh."""
-MESH_FROM = 16_000
-"""Molecules from which the mesh, at 30 to 50 us per atom, is the faster one."""
+MESH_FROM = 30_000
+"""Molecules from which the mesh, at 30 to 55 us per atom, is the faster one."""
 
 
 def density_rungs(cells: Tensor, n_molecules: int) -> Tensor:

@@ -88,7 +88,7 @@ def test_template_gives_the_points(tmp_path: object) -> None:
     ({"k": 1.0, "masses": 2.0}, "only matter with wavenumber"),
     ({"wavenumber": 1.0, "masses": {"Hh": 2.0}}, "Hh, which is no element"),
     ({"wavenumber": 1.0, "masses": {"H": "heavy"}}, "the mass of H is a finite number"),
-    ({"k": 1.0, "template": "/nowhere/points.xyz"}, "cannot read the template"),
+    ({"k": 1.0, "template": "/nowhere/points.xyz"}, "no such file"),
     ({"k": 1.0, "device": "abacus"}, "is no device"),
 ])  # fmt: skip
 def test_options_that_make_no_sense_are_refused(options: dict, message: str) -> None:

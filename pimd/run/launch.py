@@ -255,8 +255,8 @@ def _run(session: Session) -> int:
     try:
         session.load()
         outcome = session.run()
-    except (InputError, DaemonFailure) as error:
-        session.summary.message = str(error)
+    except (*WRONG_INPUT, DaemonFailure, KeyboardInterrupt) as error:
+        session.summary.message = str(error) or "stopped before the first step"
         session.finish()
         raise
     session.finish()

@@ -63,3 +63,11 @@ class Refuses(Trap):
 
     def __init__(self) -> None:
         raise PotentialError("this model wants helium")
+
+
+class SlowToLoad(Trap):
+    """Takes a minute to load."""
+
+    def __init__(self) -> None:
+        time.sleep(60.0)
+        super().__init__()

@@ -277,6 +277,21 @@ def test_a_run_that_never_began_does_not_stand_in_the_way(tmp_path: Path) -> Non
     assert summary(tmp_path / "input.run")["steps"] == 2
 
 
+def test_ctrl_c_before_the_first_step_leaves_the_way_free(tmp_path: Path) -> None:
+    xml = write_input(tmp_path, f"{{potential: {ODD}:SlowToLoad}}", steps=2)
+    with Running(xml) as run:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "input.run" / "daemon.log").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        run.send(signal.SIGINT)
+        text = run.output(30)
+        assert run.process.returncode == 130, text
+    assert "stopped before the first step" in text
+    done = pimd("run", write_input(tmp_path, steps=2))
+    assert done.returncode == 0, done.stdout
+
+
 def test_nothing_is_left_running(tmp_path: Path) -> None:
     xml = write_input(tmp_path, f"{{potential: {ODD}:Trap, pause: 0.1}}", steps=6)
     with Running(xml) as run:

@@ -42,6 +42,7 @@ class Tracker:
     def __init__(self) -> None:
         self._outputs: weakref.WeakSet[Any] = weakref.WeakSet()
         self._latest: dict[str, int] = {}
+        self._is_stale = True
 
     def add(self, output: Any) -> None:
         output.measured_sizes = {}
@@ -55,7 +56,7 @@ class Tracker:
 
     def sizes(self) -> dict[str, int]:
         """File name -> bytes, of all outputs; the dictionary is not changed afterwards."""
-        changed = False
+        changed, self._is_stale = self._is_stale, False
         for output in list(self._outputs):
             if getattr(output.out, "closed", False) and not output.closed_by_exit:
                 self._outputs.discard(output)  # a file that i-PI is done with
@@ -80,7 +81,7 @@ class Tracker:
         """Take the final sizes of an output that a soft exit is about to close."""
         if output in self._outputs and not output.closed_by_exit:
             output.measured_sizes = _measure(output)
-            output.is_measured = output.closed_by_exit = True
+            output.is_measured = output.closed_by_exit = self._is_stale = True
             _sync(output)
             output.is_on_disk = True
 

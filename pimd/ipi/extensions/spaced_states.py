@@ -3,8 +3,8 @@
 After each step i-PI copies its whole state, so that a soft exit in the middle of the next one can
 write a RESTART that belongs to a whole step. For small systems with a fast potential that copy
 is a third of the step. Here it is made when the time since the last one is worth it: copying
-takes a twentieth of the time at most. With a potential that takes longer than a few milliseconds
-that is still every step.
+takes a twentieth of the time at most, and no more than a tenth of a second lies between two.
+With a potential that takes longer than a few milliseconds that is still every step.
 
 A run that is interrupted in the middle of a step then goes on from a few milliseconds earlier;
 `output_positions` cuts the outputs back to the same state, so that nothing is lost or doubled.
@@ -24,6 +24,9 @@ __all__ = ["SpacedStates"]
 
 SHARE = 0.05
 """Largest share of the wall time spent in copying the state."""
+
+LONGEST_S = 0.1
+"""Never longer than this without a copy, whatever one cost."""
 
 
 class SpacedStates(Extension):
@@ -79,6 +82,6 @@ class SpacedStates(Extension):
             stock(checkpoint, *args)
             end = time.perf_counter()
             if checkpoint is checkpoint.simul.chk:
-                self._due = end + (end - start) / SHARE
+                self._due = end + min((end - start) / SHARE, LONGEST_S)
 
         return store

@@ -73,9 +73,8 @@ def check_potential(
         "relative": relative_tolerance,
         "step": step,
     }
-    tolerances = replace(
-        Tolerances.of(potential.dtype), **{k: v for k, v in given.items() if v is not None}
-    )
+    defaults = Tolerances.of(potential.precision or potential.dtype)
+    tolerances = replace(defaults, **{k: v for k, v in given.items() if v is not None})
     if structures is None:
         structures = example_structures(potential.cutoff, margin=2.5 * tolerances.step, seed=seed)
     if not structures:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -254,6 +255,10 @@ class Potential(abc.ABC):
         cutoff: Å; pairs within it are attached to the batch before `compute`. 0.0: the
             potential needs no pairs.
         dtype, device: where the batch must live.
+        precision: what the potential computes in, where that is not `dtype`: a network in fp32
+            that takes the geometry in fp64. None: the same as `dtype`.
+        n_members: members of the committee that the potential is; 0 for a single potential.
+            A committee gives `member_energies` with every prediction.
         properties: what `Wanted.properties` may name.
         invariant: False for a potential that depends on absolute positions (an external
             field), so that translations and rotations change the energy.
@@ -265,6 +270,8 @@ class Potential(abc.ABC):
     cutoff: float = 0.0
     dtype: torch.dtype = torch.float64
     device: torch.device = torch.device("cpu")
+    precision: torch.dtype | None = None
+    n_members: int = 0
     properties: Mapping[str, PropertySpec] = {}
     invariant: bool = True
     gives_virials: bool = True
@@ -276,6 +283,16 @@ class Potential(abc.ABC):
         Raises:
             PotentialError: for structures it cannot evaluate (species, periodicity, ...).
         """
+
+    @classmethod
+    def stacked(cls, members: Sequence[Self]) -> Potential | None:
+        """One potential that evaluates all these members in one pass, or None.
+
+        It gives their `member_energies` in this order (and member forces and virials where
+        wanted), and their mean as energies, forces and virials. None: there is no such way for
+        these members (another architecture, say), and they are evaluated one after another.
+        """
+        return None
 
     def close(self) -> None:  # noqa: B027  (most potentials hold nothing)
         """Give back what the potential holds (processes, files)."""

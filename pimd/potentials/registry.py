@@ -24,7 +24,10 @@ from pimd.structure import PotentialError
 if TYPE_CHECKING:
     from pimd.potentials.base import Potential
 
-__all__ = ["PATH_OPTIONS", "POTENTIALS", "Spec", "make_potential", "parse_spec"]
+__all__ = [
+    "MODEL_FILES", "PATH_OPTIONS", "POTENTIALS", "Spec", "make_potential", "parse_spec",
+    "potential_of_file",
+]
 
 POTENTIALS: dict[str, str] = {
     "free": "pimd.potentials.free:Free",
@@ -34,19 +37,36 @@ POTENTIALS: dict[str, str] = {
     "silvera_goldman": "pimd.potentials.silvera_goldman:SilveraGoldman",
     "qtip4pf": "pimd.potentials.qtip4pf:QTIP4PF",
     "ase": "pimd.potentials.ase:ASEPool",
+    "behler_parrinello": "pimd.potentials.behler_parrinello:BehlerParrinello",
+    "committee": "pimd.potentials.committee:Committee",
+    "mace": "pimd.potentials.mace:MACE",
+    "metatomic": "pimd.potentials.metatomic:Metatomic",
+    "nequip": "pimd.potentials.nequip:NequIP",
+    "deepmd": "pimd.potentials.deepmd:DeePMD",
 }
 """Name -> "module:class", imported when asked for; the class's keywords are the options."""
 
 OWN_POTENTIAL = re.compile(r"[\w./~-]+:[A-Za-z_]\w*")
 """A user's own potential, `file.py:Class` or `module:Class`."""
 
-PATH_OPTIONS = ("model", "members", "template")
-"""Options that hold file names; they are resolved against the folder of the input."""
+MODEL_FILES: dict[str, str] = {
+    ".model": "mace",
+    ".nequip.pt2": "nequip",
+    ".nequip.pth": "nequip",
+    ".pt": "metatomic",
+    ".pth": "deepmd",
+    ".npz": "behler_parrinello",
+}
+"""Ending of a model file -> potential; a SPEC may be just the name of such a file."""
 
-DAEMON_OPTIONS = ("properties", "skin", "pbc")
+PATH_OPTIONS = ("model", "members", "template", "baseline", "extensions")
+"""Options that hold file names, or SPECs that do; they are resolved against the folder of the
+input."""
+
+DAEMON_OPTIONS = ("properties", "skin", "pbc", "member_forces")
 """Options that any SPEC may carry, used by the daemon rather than by the potential: the properties
-to send as extras, the Verlet skin in Å, and whether the structures are periodic (default: where
-they have a cell)."""
+to send as extras, the Verlet skin in Å, whether the structures are periodic (default: where they
+have a cell), and whether the forces and virials of committee members go into the extras."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +96,16 @@ class Spec:
             potential = f"{folder / file}:{name}"
         for key in PATH_OPTIONS:
             if key in options:
-                value = options[key]
-                options[key] = (
-                    [str(folder / v) for v in value]
-                    if isinstance(value, list)
-                    else str(folder / str(value))
-                )
+                options[key] = _resolved(options[key], folder)
         return Spec(potential, options)
+
+    def files(self) -> list[str]:
+        """Every file the SPEC names, members and baselines included."""
+        file, colon, _ = self.potential.rpartition(":")
+        found = [file] if colon and file.endswith(".py") else []
+        for key in PATH_OPTIONS:
+            found += _files(self.options.get(key, []))
+        return found
 
 
 def parse_spec(text: str | Mapping[str, Any]) -> Spec:
@@ -111,12 +134,23 @@ def parse_spec(text: str | Mapping[str, Any]) -> Spec:
                 )
             options[key.strip()] = _value(value.strip())
     name = options.pop("potential", None)
+    guess = potential_of_file(str(name)) if name else None
+    if guess is not None and "model" not in options:
+        return Spec(guess, {"model": str(name), **options})
     if not name:
         raise PotentialError(
             f"'{text}' names no potential; say for example {{potential: qtip4pf}}. "
             f"Known: {', '.join(POTENTIALS)}"
         )
     return Spec(str(name), options)
+
+
+def potential_of_file(name: str) -> str | None:
+    """The potential a model file is of, by the ending of its name; None: it is no model file."""
+    if OWN_POTENTIAL.fullmatch(name):
+        return None
+    endings = sorted(MODEL_FILES, key=len, reverse=True)
+    return next((MODEL_FILES[e] for e in endings if name.lower().endswith(e)), None)
 
 
 def make_potential(spec: Spec | str | Mapping[str, Any]) -> Potential:
@@ -169,6 +203,26 @@ def _load_file(name: str) -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _resolved(value: Any, folder: Path) -> Any:
+    """File names, SPECs, or lists of them, with every file name made absolute."""
+    if isinstance(value, list):
+        return [_resolved(one, folder) for one in value]
+    if isinstance(value, Mapping):
+        spec = parse_spec(value).resolved(folder)
+        return {"potential": spec.potential, **spec.options}
+    if str(value) in POTENTIALS:  # a SPEC that is a name alone
+        return value
+    return str(folder / Path(str(value)).expanduser())
+
+
+def _files(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [file for one in value for file in _files(one)]
+    if isinstance(value, Mapping):
+        return parse_spec(value).files()
+    return [] if str(value) in POTENTIALS else [str(value)]
 
 
 def _split(body: str) -> list[str]:

@@ -15,28 +15,23 @@ Rows go to benchmarks/results/overhead_<device>.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from datetime import date
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from ipi_runs import block_timings, run_stock, start, stop, wait, write_rows
 from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SIZES = ((24, 32), (192, 8), (192, 32), (648, 32), (648, 64))
-TIME_LIMIT_S = 600.0
 
 XML = """<simulation verbosity='medium'>
   <output prefix='simulation'>
@@ -105,7 +100,7 @@ class Measured:
     fractions: dict[str, float] = field(default_factory=dict)
 
     def add_blocks(self, log: str) -> None:
-        blocks = block_timings(log)
+        blocks = block_timings(log, first_step=200)  # the start left out
         self.blocks += blocks
         self.medians.append(float(np.median(blocks)))
 
@@ -119,15 +114,6 @@ class Measured:
         return float(low), float(high)
 
 
-def block_timings(log: str) -> list[float]:
-    """ms per step of i-PI's blocks of 100 steps; the first, with the start in it, left out."""
-    found = re.findall(r"Average timings at MD step\s+(\d+)\. t/step:\s+(\S+)", log)
-    blocks = [1000 * float(seconds) for step, seconds in found if int(step) >= 200]
-    if not blocks:
-        raise RuntimeError(f"no timings in i-PI's output, which ends\n{log[-2000:]}")
-    return blocks
-
-
 def write_input(folder: Path, n_atoms: int, n_beads: int, n_steps: int, address: str) -> None:
     """input.xml and initial.xyz: hydrogen atoms in a cubic cell of 10 Å."""
     positions = np.random.default_rng(0).uniform(0, 10, (n_atoms, 3))
@@ -139,37 +125,14 @@ def write_input(folder: Path, n_atoms: int, n_beads: int, n_steps: int, address:
     )
 
 
-def run_stock(folder: Path, n_atoms: int, n_beads: int, n_steps: int, into: Measured) -> None:
+def run_stock_ipi(folder: Path, n_atoms: int, n_beads: int, n_steps: int, into: Measured) -> None:
     """i-pi and i-pi-driver-py, as their manual says."""
     address = f"pimd-overhead-{os.getpid()}"
     write_input(folder, n_atoms, n_beads, n_steps, address)
     (folder / "counting_gas.py").write_text(COUNTING_CLIENT)
-    scripts = Path(sys.executable).parent
-    socket_file = Path(f"/tmp/ipi_{address}")
-    socket_file.unlink(missing_ok=True)
-    log_path = folder / "i-pi.log"
-    with open(log_path, "w") as log:
-        server = start([sys.executable, str(scripts / "i-pi"), "input.xml"], folder, log)
-    client = None
-    try:
-        deadline = time.monotonic() + 60
-        while not socket_file.exists():
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"i-pi did not start:\n{log_path.read_text()[-2000:]}")
-            time.sleep(0.05)
-        with open(folder / "client.log", "w") as log:
-            client = start(
-                [sys.executable, str(scripts / "i-pi-driver-py"), "-u", "-a", address,
-                 "-m", "custom", "-P", "counting_gas.py"], folder, log,
-            )
-        wait(server, log_path)
-        client.wait(timeout=30)
-    finally:
-        for process in (server, client):
-            stop(process)
-        socket_file.unlink(missing_ok=True)
+    log = run_stock(folder, address, ["-m", "custom", "-P", "counting_gas.py"])
     counts = json.loads((folder / "counts.json").read_text())
-    into.add_blocks(log_path.read_text())
+    into.add_blocks(log)
     rounds = n_steps + 1  # one before the first step
     into.exchanges.append(counts["exchanges"] / rounds)
     into.structures.append(counts["structures"] / (rounds * n_beads))
@@ -194,34 +157,9 @@ def run_pimd(folder: Path, n_atoms: int, n_beads: int, n_steps: int, into: Measu
     into.fractions = summary["time_fractions"]
 
 
-def start(command: list[str], folder: Path, log: object) -> subprocess.Popen:
-    """A process whose libraries use one thread each."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
-    )
-
-
-def wait(process: subprocess.Popen, log_path: Path) -> None:
-    status = process.wait(timeout=TIME_LIMIT_S)
-    if status != 0:
-        raise RuntimeError(f"ended with status {status}:\n{log_path.read_text()[-3000:]}")
-
-
-def stop(process: subprocess.Popen | None) -> None:
-    if process is None or process.poll() is not None:
-        return
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def measure(n_atoms: int, n_beads: int, n_steps: int, repetitions: int) -> dict[str, Measured]:
     """Both variants in turns; which goes first alternates."""
-    runners = {"i-pi": run_stock, "pimd run": run_pimd}
+    runners = {"i-pi": run_stock_ipi, "pimd run": run_pimd}
     found = {name: Measured() for name in runners}
     for repetition in range(repetitions):
         order = list(runners) if repetition % 2 == 0 else list(runners)[::-1]
@@ -232,13 +170,6 @@ def measure(n_atoms: int, n_beads: int, n_steps: int, repetitions: int) -> dict[
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     return found
-
-
-def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main() -> None:
@@ -288,7 +219,6 @@ def main() -> None:
                 ),
             })
         Console(stderr=True).print(f"{n_atoms} x {n_beads}: {ratio:.2f}")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_rows(arguments.out, rows)
     Console(width=140).print(table)
     print(f"rows: {arguments.out}")

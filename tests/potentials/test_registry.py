@@ -110,3 +110,45 @@ def test_cuda_without_cuda_is_said() -> None:
         pytest.skip("this machine has CUDA")
     with pytest.raises(PotentialError, match="use device: cpu"):
         make_potential("lennard_jones, device: cuda")
+
+
+@pytest.mark.parametrize(("name", "potential"), [
+    ("water.model", "mace"), ("a/b/pet.pt", "metatomic"), ("x.nequip.pt2", "nequip"),
+    ("x.nequip.pth", "nequip"), ("frozen.PTH", "deepmd"), ("water.npz", "behler_parrinello"),
+])  # fmt: skip
+def test_the_name_of_a_model_file_is_a_spec(name: str, potential: str) -> None:
+    assert parse_spec(name) == Spec(potential, {"model": name})
+    assert parse_spec(f"{{potential: {name}, dtype: float32}}") == Spec(
+        potential, {"model": name, "dtype": "float32"}
+    )
+
+
+def test_a_class_in_a_file_is_not_taken_for_a_model() -> None:
+    assert parse_spec("net.pt:Net") == Spec("net.pt:Net")
+
+
+def test_files_of_members_and_baseline_are_found_and_made_absolute() -> None:
+    spec = parse_spec(
+        "{potential: committee, members: [a.model; (potential: own.py:Net; model: w.pt)], "
+        "baseline: (potential: harmonic; template: init.xyz), alpha: 1.5}"
+    )
+    assert spec.files() == ["a.model", "own.py", "w.pt", "init.xyz"]
+    absolute = spec.resolved(Path("/data"))
+    assert absolute.files() == [
+        "/data/a.model", "/data/own.py", "/data/w.pt", "/data/init.xyz"
+    ]
+    assert parse_spec(absolute.in_xml()) == absolute
+
+
+def test_a_baseline_named_alone_is_no_file() -> None:
+    spec = parse_spec("{potential: committee, members: [a.model; b.model], baseline: qtip4pf}")
+    assert spec.files() == ["a.model", "b.model"]
+    assert spec.resolved(Path("/data")).options["baseline"] == "qtip4pf"
+
+
+def test_absolute_names_and_home_stay_what_they_are() -> None:
+    spec = parse_spec("{potential: mace, model: /models/a.model}")
+    assert spec.resolved(Path("/data")).files() == ["/models/a.model"]
+    assert parse_spec("~/a.model").resolved(Path("/data")).files() == [
+        str(Path("~/a.model").expanduser())
+    ]

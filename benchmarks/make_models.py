@@ -1,0 +1,118 @@
+"""Small models with random weights for the benchmarks, and the bare call of each library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+
+__all__ = ["bare_mace", "bare_metatomic", "make_mace", "make_metatomic"]
+
+CUTOFF = 5.0
+
+
+def make_mace(path: Path, dtype: str, channels: int = 16, seed: int = 0) -> Path:
+    """A MACE of two layers, scalars only, for H and O."""
+    import mace  # noqa: F401  (before e3nn)
+    from e3nn import o3
+    from mace import modules
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    torch.manual_seed(seed)
+    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
+    try:
+        model = modules.ScaleShiftMACE(
+            r_max=CUTOFF, num_bessel=8, num_polynomial_cutoff=5, max_ell=2, interaction_cls=block,
+            interaction_cls_first=block, num_interactions=2, num_elements=2,
+            hidden_irreps=o3.Irreps(f"{channels}x0e"), MLP_irreps=o3.Irreps("16x0e"),
+            gate=torch.nn.functional.silu, atomic_energies=np.array([[-13.6, -2041.0]]),
+            avg_num_neighbors=50.0, atomic_numbers=[1, 8], correlation=2, atomic_inter_scale=0.1,
+            atomic_inter_shift=0.0, radial_type="bessel", heads=["Default"],
+        )  # fmt: skip
+    finally:
+        torch.set_default_dtype(before)
+    torch.save(model, path)
+    return path
+
+
+def bare_mace(
+    structures: list[Atoms], file: Path, device: str, dtype: str
+) -> Callable[[], None]:
+    """MACE on input that MACE itself prepared: energies, forces and virials in one call."""
+    import mace  # noqa: F401
+    from mace import data
+    from mace.tools import torch_geometric, torch_tools, utils
+
+    model = torch.load(file, map_location=device, weights_only=False)
+    model = model.to(getattr(torch, dtype)).requires_grad_(False).eval()
+    table = utils.AtomicNumberTable([int(z) for z in model.atomic_numbers])
+    with torch_tools.default_dtype(dtype):
+        items = [
+            data.AtomicData.from_config(
+                data.config_from_atoms(atoms), z_table=table, cutoff=float(model.r_max)
+            )
+            for atoms in structures
+        ]
+        loader = torch_geometric.dataloader.DataLoader(items, batch_size=len(items))
+        batch = next(iter(loader)).to(device).to_dict()
+
+    def call() -> None:
+        copy = {k: v.clone() if torch.is_tensor(v) else v for k, v in batch.items()}
+        model(copy, compute_force=True, compute_virials=True, compute_stress=True)
+
+    return call
+
+
+def make_metatomic(path: Path, dtype: str, channels: int = 32, seed: int = 0) -> Path:
+    """A message-passing network of two layers for H and O; see `metatomic_network`."""
+    import metatomic.torch as mta
+    from metatomic_network import Network
+
+    torch.manual_seed(seed)
+    network = Network(CUTOFF, channels).to(getattr(torch, dtype)).eval()
+    outputs = {"energy": mta.ModelOutput(unit="eV", sample_kind="system")}
+    capabilities = mta.ModelCapabilities(
+        outputs=outputs, atomic_types=[1, 8], interaction_range=2 * CUTOFF,
+        length_unit="angstrom", supported_devices=["cpu", "cuda"], dtype=dtype,
+    )
+    mta.AtomisticModel(network, mta.ModelMetadata(name="random"), capabilities).save(str(path))
+    return path
+
+
+def bare_metatomic(
+    structures: list[Atoms], file: Path, device: str, dtype: str
+) -> Callable[[], None]:
+    """A metatomic model on prepared systems: energies and their gradient by pair vectors."""
+    import metatomic.torch as mta
+    import vesin.metatomic as vesin_metatomic
+
+    model = mta.load_atomistic_model(str(file)).to(device)
+    real = getattr(torch, model.capabilities().dtype)
+    systems, leaves = [], []
+    for atoms in structures:
+        system = mta.System(
+            types=torch.tensor(atoms.numbers, dtype=torch.int32),
+            positions=torch.tensor(atoms.positions, dtype=real),
+            cell=torch.tensor(np.asarray(atoms.cell), dtype=real),
+            pbc=torch.tensor(atoms.pbc),
+        )
+        for calculator in vesin_metatomic.neighbor_lists_for_model("A", model):
+            calculator.add_neighbor_list(system)
+        system = system.to(device=device)
+        leaves += [
+            system.get_neighbor_list(wish).values.requires_grad_(True)
+            for wish in model.requested_neighbor_lists()
+        ]
+        systems.append(system)
+    outputs = {"energy": mta.ModelOutput(unit="eV", sample_kind="system")}
+    options = mta.ModelEvaluationOptions(length_unit="angstrom", outputs=outputs)
+
+    def call() -> None:
+        found = model(systems, options, check_consistency=False)
+        torch.autograd.grad(found["energy"].block().values.sum(), leaves)
+
+    return call

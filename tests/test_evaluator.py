@@ -123,6 +123,27 @@ def test_a_failed_structure_is_counted_over_the_parts() -> None:
     assert error.value.index == 2
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_what_the_cpu_gives() -> None:
+    """Lists, copies, recorded graphs and all, while atoms move."""
+    rng = np.random.default_rng(0)
+    grid = 3.7 * np.stack(np.meshgrid(*[np.arange(3)] * 3), -1).reshape(-1, 3)
+    spec = "lennard_jones, cutoff: 6.0, mode: smooth"
+    here, there = (Evaluator(make_potential(f"{spec}, device: {d}")) for d in ("cpu", "cuda"))
+    for _ in range(5):
+        given = [
+            Structure(
+                np.full(27, 18), grid + rng.normal(0, 0.1, grid.shape), np.eye(3) * 11.1,
+                np.array([True, True, k < 3]),
+            )
+            for k in range(5)
+        ]  # fmt: skip
+        got, want = there.evaluate_structures(given), here.evaluate_structures(given)
+        np.testing.assert_allclose(got.energies, want.energies, rtol=1e-12)
+        np.testing.assert_allclose(got.forces, want.forces, atol=1e-12)
+        np.testing.assert_allclose(got.virials, want.virials, atol=1e-11)
+
+
 def test_the_budget_books_every_second_once() -> None:
     budget = Budget()
     evaluator = Evaluator(make_potential("lennard_jones"), budget=budget)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from pimd.potentials.base import Batch, PotentialError, Structure
+from pimd.transfer import Staging
 from pimd.units import BOHR_ANGSTROM
 
 __all__ = ["BadPositions", "Request", "Round", "RoundBuilder", "Share", "Template"]
@@ -161,17 +162,28 @@ class _Layout:
     structure_index: torch.Tensor
     sizes: torch.Tensor
     starts: np.ndarray
+    host_starts: torch.Tensor  # the same
 
 
 class RoundBuilder:
-    """Makes rounds for a potential's dtype and device."""
+    """Makes rounds for a potential's dtype and device.
+
+    Positions and cells go to the device by one copy; all else of a batch stays there while
+    rounds are made up of the same structures.
+
+    Args:
+        dtype, device: of the potential.
+        packed: as in `pimd.transfer.Staging`.
+    """
 
     def __init__(
         self,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
+        *,
+        packed: bool | None = None,
     ) -> None:
-        self.dtype, self.device = dtype, torch.device(device)
+        self.dtype, self.device, self.packed = dtype, torch.device(device), packed
         self._layouts: OrderedDict[tuple[tuple[Template, int], ...], _Layout] = OrderedDict()
 
     def build(self, requests: Sequence[Request]) -> Round:
@@ -185,8 +197,11 @@ class RoundBuilder:
         layout = self._layout(
             tuple((r.template, n) for r, n in zip(requests, counts, strict=True))
         )
-        positions = np.empty((int(layout.starts[-1]), 3))
-        cells = np.empty((len(layout.starts) - 1, 3, 3))
+        n_structures, n_atoms = len(layout.starts) - 1, int(layout.starts[-1])
+        staging = Staging(
+            [(n_atoms, 3), (n_structures, 3, 3)], self.dtype, self.device, packed=self.packed
+        )
+        positions, cells = staging.arrays
         shares = []
         first = 0
         for request, own, new, n in zip(requests, slots, fresh, counts, strict=True):
@@ -201,13 +216,15 @@ class RoundBuilder:
                 rows = layout.starts[own][:, None] + np.arange(source.shape[1])
             shares.append(Share(request, own, n, first, first_row, rows))
             first += n
+        sent_positions, sent_cells = staging.send()
         batch = Batch(
-            positions=torch.from_numpy(positions).to(self.device, self.dtype),
-            cells=torch.from_numpy(cells).to(self.device, self.dtype),
+            positions=sent_positions,
+            cells=sent_cells,
             pbc=layout.pbc,
             numbers=layout.numbers,
             structure_index=layout.structure_index,
             n_atoms_per_structure=layout.sizes,
+            host_starts=layout.host_starts,
         )
         built = Round(batch, layout.starts, shares, sum(len(r) for r in requests))
         # a sum is finite only if all its terms are
@@ -230,13 +247,15 @@ class RoundBuilder:
         pbc = np.concatenate([np.tile(t.pbc, (n, 1)) for t, n in key])
         sizes = np.concatenate([np.full(n, len(t.numbers), np.int64) for t, n in key])
         index = np.repeat(np.arange(len(sizes)), sizes)
+        starts = np.concatenate([[0], np.cumsum(sizes)])
         device = self.device
         return _Layout(
             pbc=torch.tensor(pbc, dtype=torch.bool, device=device),
             numbers=torch.tensor(numbers, dtype=torch.int64, device=device),
             structure_index=torch.tensor(index, dtype=torch.int64, device=device),
             sizes=torch.tensor(sizes, dtype=torch.int64, device=device),
-            starts=np.concatenate([[0], np.cumsum(sizes)]),
+            starts=starts,
+            host_starts=torch.from_numpy(starts),
         )
 
 

@@ -103,7 +103,8 @@ class Evaluator:
         """Compute; check shapes, dtype, finite values, and that the input is left alone."""
         potential = potential or self.potential
         batch = self.batch_of(structures, potential) if batch is None else batch
-        before = {f.name: getattr(batch, f.name).clone() for f in fields(batch)}
+        given = {f.name: getattr(batch, f.name) for f in fields(batch)}
+        before = {name: value.clone() for name, value in given.items() if value is not None}
         prediction = potential.compute(batch, wanted)
         for name, value in before.items():
             if not torch.equal(getattr(batch, name), value):
@@ -174,7 +175,7 @@ class Evaluator:
         """
         assert want.forces is not None
         n_atoms = max(map(len, structures))
-        single = self.potential.dtype != torch.float64
+        single = (self.potential.precision or self.potential.dtype) != torch.float64
         allowed = self.tolerances.energy
         if allowed is None:
             allowed = 2e-7 * n_atoms if single else 1e-10 * HARTREE_EV

@@ -56,6 +56,7 @@ class FlatLists:
         self.positions = torch.cat([one.positions for one in self.lists])
         self.cells = torch.stack([one.cell for one in self.lists])
         self._structure = torch.arange(n, device=device).repeat_interleave(n_pairs)  # [pair]
+        self._starts = torch.cat([n_pairs.new_zeros(1), n_pairs.cumsum(0)])  # [structure]
         first = (self.sizes.cumsum(0) - self.sizes).to(torch.int32)  # [structure]
         first = first.index_select(0, self._structure)  # [pair]
         self._i = torch.cat([one.i for one in self.lists]) + first
@@ -79,8 +80,9 @@ class FlatLists:
 
     def within(
         self, cutoff: float, positions: Tensor, cells: Tensor, wraps: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
-        """Full list, pairs (2, n_pairs) and shifts (n_pairs, 3) of `dtype`, below the cutoff.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Full list below the cutoff: pairs (2, n_pairs), shifts (n_pairs, 3) of `dtype` and
+        runs (2, n_structures + 1), the pairs and their mirror images, as in `Batch`.
 
         Args:
             cutoff: Å.
@@ -110,7 +112,8 @@ class FlatLists:
             shifts[:n] += wraps.index_select(0, pairs[0, :n]).to(dtype)
             shifts[:n] -= wraps.index_select(0, pairs[1, :n]).to(dtype)
         torch.neg(shifts[:n], out=shifts[n:])
-        return pairs, shifts
+        run = torch.searchsorted(inside, self._starts)
+        return pairs, shifts, torch.stack([run, run + n])
 
     def _translations_for(self, cells: Tensor) -> list[Tensor]:
         """x, y and z of S C of every pair, Å, three of (n_pairs,); kept while cells are."""

@@ -85,6 +85,7 @@ class LennardJones(PairVectorPotential):
                 f"the switch, {self.switch} Å, must be shorter than the cutoff, {self.cutoff} Å"
             )
         self.tail = bool(tail)
+        self.graph_safe = not self.tail  # determinants of cells may wait for the device
         self._kinds = kinds.to(self.device)  # [atomic number]
         eps, sig = (torch.tensor(v, dtype=torch.float64) for v in (epsilons, sigmas))
         # [kind, kind], fp64

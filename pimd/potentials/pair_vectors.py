@@ -9,11 +9,13 @@ so the backward pass ends at the pair vectors, and no strain has to go through t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from pimd.potentials.acceleration import Accelerated
 from pimd.potentials.base import Batch, EnergyPotential, Prediction, Wanted, check_wanted
 
 __all__ = [
@@ -43,7 +45,19 @@ class PairVectorPotential(EnergyPotential):
     A potential defines `energies_of_vectors`, or `outputs_of_vectors` if it has members or
     properties. Vectors come in the dtype of the batch; a potential that computes in another
     `precision` casts them itself, and the gradient comes back in that of the batch.
+
+    Attributes:
+        graph_safe: whether everything but `check` can be recorded as a CUDA graph: what is
+            launched depends on the shapes of tensors alone, and nothing waits for the device
+            (`item`, `any` in a condition, boolean indexing, `repeat_interleave`). Such a
+            potential must also take ghosts: structures of atoms in boxes of 1.5 cutoffs, with
+            pairs that reach to their images.
+        accelerate: one of `pimd.potentials.acceleration.MODES`.
     """
+
+    graph_safe: bool = False
+    accelerate: str = "auto"
+    _accelerated: Accelerated | None = None
 
     def energies_of_vectors(self, batch: Batch, vectors: Tensor) -> Tensor:
         """Energies (n_structures,) float64, eV, of pair vectors (n_pairs, 3), Å."""
@@ -63,13 +77,24 @@ class PairVectorPotential(EnergyPotential):
     def compute(self, batch: Batch, wanted: Wanted) -> Prediction:
         check_wanted(self, wanted)
         self.check(batch)
+        if self._accelerated is None:
+            self._accelerated = Accelerated(self, self.accelerate)
+        return self._accelerated(batch, wanted)
+
+    def predict(
+        self,
+        batch: Batch,
+        wanted: Wanted,
+        outputs: Callable[[Batch, Tensor, Wanted], VectorOutputs] | None = None,
+    ) -> Prediction:
+        """`compute` without checks; `outputs` takes the place of `outputs_of_vectors`."""
         with torch.no_grad():
             vectors = batch.pair_vectors()
         of_members = self.n_members > 0 and (wanted.member_forces or wanted.member_virials)
         derivatives = wanted.forces or wanted.virials or of_members
         vectors.requires_grad_(derivatives)
         with torch.set_grad_enabled(derivatives):
-            found = self.outputs_of_vectors(batch, vectors, wanted)
+            found = (outputs or self.outputs_of_vectors)(batch, vectors, wanted)
         prediction = Prediction(
             found.energies.detach(),
             member_energies=_detached(found.member_energies),
@@ -136,9 +161,15 @@ def squared_lengths(vectors: Tensor) -> Tensor:
 def virials_of_gradients(batch: Batch, vectors: Tensor, gradients: Tensor) -> Tensor:
     """-sum_ij r_ij (outer) g_ij of each structure, symmetrised, eV, (n_structures, 3, 3).
 
-    Summed over the pairs of each atom first: adding so many numbers to a few sums is slower.
+    Structure by structure where that is faster; else over the pairs of each atom first: adding
+    so many numbers to a few sums is slower.
     """
     assert batch.pairs is not None
+    if batch.runs_are_long and vectors.dtype == gradients.dtype == torch.float64:
+        sums = vectors.new_zeros((batch.n_structures, 3, 3))
+        for k, a, b in batch.pair_ranges():
+            sums[k].addmm_(vectors[a:b].T, gradients[a:b], alpha=-1.0)
+        return 0.5 * (sums + sums.mT)
     r, g = ([column.contiguous() for column in t.unbind(1)] for t in (vectors, gradients))
     virials = vectors.new_empty((batch.n_structures, 3, 3))
     for a in range(3):

@@ -41,6 +41,7 @@ class SilveraGoldman(PairVectorPotential):
     """
 
     name = "silvera_goldman"
+    graph_safe = True
 
     def __init__(
         self,

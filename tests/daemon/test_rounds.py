@@ -148,3 +148,29 @@ def test_tensors_that_never_change_are_kept_and_the_others_are_new() -> None:
 def test_single_precision_potentials_get_single_precision() -> None:
     batch = RoundBuilder(torch.float32).build([request(WATER, 2)]).batch
     assert batch.positions.dtype == batch.cells.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_round_laid_into_one_buffer_is_the_same_bit_for_bit(dtype: torch.dtype) -> None:
+    """The way to a GPU, on tensors of the CPU; structures twice in a round included."""
+    pool = request(WATER, 3)
+    asked = [
+        Request(WATER, pool.cells_bohr[[0, 1, 1]], pool.positions_bohr[[0, 1, 1]]),
+        request(ARGON, 2, seed=1),
+    ]
+    builders = [RoundBuilder(dtype, packed=packed) for packed in (True, None)]
+    for _ in range(2):
+        packed, plain = (builder.build(asked) for builder in builders)
+        for name in ("positions", "cells", "numbers", "structure_index", "pbc", "host_starts"):
+            assert torch.equal(getattr(packed.batch, name), getattr(plain.batch, name)), name
+    first = packed.batch.positions.clone()
+    builders[0].build([request(WATER, 2), request(ARGON, 2)])
+    assert torch.equal(packed.batch.positions, first)  # a potential may keep what it was given
+    asked[1].positions_bohr[0, 0, 0] = np.nan
+    with pytest.raises(BadPositions):
+        builders[0].build(asked)
+
+
+def test_rounds_know_where_their_structures_begin() -> None:
+    batch = RoundBuilder().build([request(WATER, 2), request(ARGON, 2)]).batch
+    assert batch.starts().tolist() == batch.offsets.tolist() == [0, 3, 6, 8, 10]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -167,3 +168,80 @@ def test_properties_are_given_when_asked_for_by_name() -> None:
     assert prediction.properties["count"].tolist() == [2.0, 3.0]
     with pytest.raises(PotentialError, match=r"does not give dipole; its properties: count"):
         Springs().compute(batch, Wanted(properties=("dipole",)))
+
+
+def random_batch(n_structures: int = 6) -> Batch:
+    """Structures of different sizes with lists of different lengths, one without pairs."""
+    rng = np.random.default_rng(4)
+    structures = [
+        Structure(np.full(n, 18), rng.uniform(0, 6, (n, 3)), np.eye(3) * 6.0, True)
+        for n in rng.integers(1, 9, n_structures)
+    ]
+    structures[2] = Structure([18], [[0, 0, 0]])
+    return NeighbourLists(3.0).attach(Batch.from_structures(structures))
+
+
+def same_pairs(got: Batch, want: Batch) -> None:
+    assert got.pairs is not None
+    assert want.pairs is not None
+    assert torch.equal(got.pairs, want.pairs)
+    assert torch.equal(got.shifts, want.shifts)  # type: ignore[arg-type]
+
+
+def bare(batch: Batch) -> Batch:
+    return replace(batch, pairs=None, shifts=None, pair_runs=None)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 6), (0, 2), (1, 4), (2, 3), (5, 6)])
+def test_a_slice_has_the_pairs_of_its_structures(start: int, end: int) -> None:
+    """In the order in which they would be listed for it alone."""
+    batch = random_batch()
+    part = batch.slice(start, end)
+    alone = NeighbourLists(3.0).attach(bare(batch.slice(start, end)))
+    same_pairs(part, alone)
+    assert torch.equal(part.pair_runs, alone.pair_runs)  # type: ignore[arg-type]
+    assert part.starts().tolist() == part.offsets.tolist()
+    assert torch.equal(part.pair_vectors(), alone.pair_vectors())
+    for k in range(part.n_structures):  # slices of slices
+        same_pairs(part.slice(k, k + 1), batch.slice(start + k, start + k + 1))
+
+
+def test_a_slice_of_pairs_in_any_order() -> None:
+    batch = random_batch()
+    assert batch.pairs is not None
+    assert batch.shifts is not None
+    order = torch.randperm(batch.pairs.shape[1], generator=torch.Generator().manual_seed(0))
+    mixed = batch.with_pairs(batch.pairs[:, order], batch.shifts[order])
+    assert mixed.pair_runs is None
+
+    def listed(part: Batch) -> set[tuple[float, ...]]:
+        assert part.pairs is not None
+        rows = torch.cat([part.pairs.T.double(), part.shifts], dim=1)  # type: ignore[list-item]
+        return set(map(tuple, rows.tolist()))
+
+    for k in range(batch.n_structures):
+        assert listed(mixed.slice(k, k + 1)) == listed(batch.slice(k, k + 1))
+
+
+def test_pairs_in_known_places_give_the_same_vectors_and_virials() -> None:
+    """Structure by structure, and over all pairs at once."""
+    from pimd.potentials.pair_vectors import virials_of_gradients
+
+    rng = np.random.default_rng(3)
+    structures = [
+        Structure(np.full(n, 18), rng.uniform(0, 9, (n, 3)), np.diag(box) + 0.3, pbc)
+        for n, box, pbc in (
+            (40, (9.0, 9.5, 10.0), True), (1, (30.0, 30.0, 30.0), True),
+            (55, (9.0, 9.0, 9.0), True),
+            (30, (9.0, 9.0, 9.0), False),
+        )
+    ]
+    batch = NeighbourLists(7.5, skin=0.5).attach(Batch.from_structures(structures))
+    unknown = replace(batch, pair_runs=None)
+    assert batch.runs_are_long
+    assert not unknown.runs_are_long
+    vectors = batch.pair_vectors()
+    assert torch.allclose(vectors, unknown.pair_vectors(), rtol=0, atol=1e-13)
+    gradients = torch.from_numpy(rng.normal(size=tuple(vectors.shape)))
+    found = virials_of_gradients(batch, vectors, gradients)
+    assert torch.allclose(found, virials_of_gradients(unknown, vectors, gradients), rtol=1e-12)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-__all__ = ["bare_mace", "bare_metatomic", "make_mace", "make_metatomic"]
+__all__ = ["bare_mace", "bare_metatomic", "make_behler_parrinello", "make_mace", "make_metatomic"]
 
 CUTOFF = 5.0
 
@@ -116,3 +116,20 @@ def bare_metatomic(
         torch.autograd.grad(found["energy"].block().values.sum(), leaves)
 
     return call
+
+
+def make_behler_parrinello(path: Path, n_members: int, seed: int = 0) -> Path:
+    """A committee for H and O in fp32, with the descriptors of `default_settings`."""
+    from pimd.potentials.bp_file import save_model
+    from pimd.potentials.bp_model import BPModel
+    from pimd.potentials.element_networks import ElementNetworks
+    from pimd.potentials.symmetry_functions import default_settings
+
+    settings = default_settings((1, 8))
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, settings.n_descriptors)
+    networks = ElementNetworks(n_members, *shape, (32, 32), torch.float32, generator)
+    baseline = torch.tensor([-13.6, -2041.0], dtype=torch.float64)
+    model = BPModel(settings, networks, torch.zeros(shape), torch.ones(shape), baseline, 0.01)
+    save_model(model, path, {"description": "random weights"})
+    return path

@@ -2,8 +2,9 @@
 
 Only what pimd needs is looked at; everything else is i-PI's business and passes through as it
 is. The input handed to i-PI differs from the user's in three ways: file names are absolute, the
-`<parameters>` of a socket hold the potential that serves it, and `total_steps` where it was
-asked for on the command line.
+`<parameters>` of a socket hold the potential that serves it (with `member_forces` where an
+`<ffcommittee>` around it reads them), and `total_steps` where it was asked for on the command
+line.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pimd.ipi.committees import spec_in_committee
 from pimd.potentials.registry import POTENTIALS, Spec, parse_spec
 from pimd.structure import PotentialError
 
@@ -34,11 +36,13 @@ class SocketForcefield:
         name: the forcefield's name in the XML.
         spec: the potential, None where the XML names none.
         element: the XML element, edited in place.
+        committee: the `<ffcommittee>` around it, if there is one.
     """
 
     name: str
     spec: Spec | None
     element: ET.Element
+    committee: ET.Element | None = None
 
     def child_text(self, tag: str, default: str = "") -> str:
         child = self.element.find(tag)
@@ -148,9 +152,10 @@ def read_input(path: Path) -> InputFile:
     folder = path.resolve().parent
     _resolve_files(root, folder)
     document = InputFile(path=path, root=root)
+    committees = {element: whole for whole in root.iter("ffcommittee") for element in whole.iter()}
     for number, element in enumerate(e for e in root.iter() if e.tag in SOCKET_TAGS):
         name = element.get("name", "").strip() or f"socket{number}"
-        socket = SocketForcefield(name, None, element)
+        socket = SocketForcefield(name, None, element, committees.get(element))
         parameters = element.find("parameters")
         text = "" if parameters is None else (parameters.text or "").strip()
         if _is_spec(text):
@@ -169,7 +174,7 @@ def _is_spec(text: str) -> bool:
 
 
 def _assign(socket: SocketForcefield, spec: Spec) -> None:
-    socket.spec = spec
+    socket.spec = spec = spec_in_committee(spec, socket.committee)
     parameters = socket.element.find("parameters")
     if parameters is None:
         parameters = ET.SubElement(socket.element, "parameters")

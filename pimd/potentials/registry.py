@@ -63,10 +63,11 @@ PATH_OPTIONS = ("model", "members", "template", "baseline", "extensions")
 """Options that hold file names, or SPECs that do; they are resolved against the folder of the
 input."""
 
-DAEMON_OPTIONS = ("properties", "skin", "pbc", "member_forces")
+DAEMON_OPTIONS = ("properties", "skin", "pbc", "member_forces", "chunking")
 """Options that any SPEC may carry, used by the daemon rather than by the potential: the properties
 to send as extras, the Verlet skin in Å, whether the structures are periodic (default: where they
-have a cell), and whether the forces and virials of committee members go into the extras."""
+have a cell), whether the forces and virials of committee members go into the extras, and in
+which parts batches are evaluated (`auto`, `none` or a number, see `pimd.batch_splitting`)."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,14 @@ def potential_of_file(name: str) -> str | None:
     return next((MODEL_FILES[e] for e in endings if name.lower().endswith(e)), None)
 
 
-def make_potential(spec: Spec | str | Mapping[str, Any]) -> Potential:
+def make_potential(
+    spec: Spec | str | Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> Potential:
     """Build the potential a SPEC names, ready to compute.
+
+    Args:
+        spec: the potential and its options.
+        defaults: options for a potential that takes them, where the SPEC does not give them.
 
     Raises:
         PotentialError: for an unknown potential or option, or what the potential raises.
@@ -165,13 +172,21 @@ def make_potential(spec: Spec | str | Mapping[str, Any]) -> Potential:
     options = {k: v for k, v in spec.options.items() if k not in DAEMON_OPTIONS}
     signature = inspect.signature(factory)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    own = "accelerate" in signature.parameters
+    accelerate = None if own else options.pop("accelerate", None)
     unknown = [key for key in options if key not in signature.parameters]
     if unknown and not takes_any:
         raise PotentialError(
             f"{spec.potential} has no option {', '.join(unknown)}; its options: "
             f"{', '.join(signature.parameters) or 'none'}"
         )
-    return factory(**options)
+    known = {key: value for key, value in (defaults or {}).items() if key in signature.parameters}
+    potential = factory(**{**known, **options})
+    if accelerate is not None:
+        from pimd.potentials.acceleration import choose_mode
+
+        choose_mode(potential, accelerate)
+    return potential
 
 
 def _factory(name: str) -> Callable[..., Potential]:

@@ -6,10 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pimd.daemon.extras import ExtrasWriter
+from pimd.daemon.extras import ExtrasWriter, wanted_for
 from pimd.daemon.rounds import Request, Round, RoundBuilder
 from pimd.evaluator import Evaluated, Evaluator
-from pimd.potentials.base import Wanted
 
 __all__ = ["Answer", "Caller", "EvaluationError"]
 
@@ -49,15 +48,18 @@ class Caller:
     Args:
         evaluator: its budget is booked to, so one round at a time.
         properties: to be sent as extras; see `pimd.daemon.extras`.
+        member_forces: whether those of committee members are sent, with their virials.
 
     Raises:
         PotentialError: a property the potential does not give.
     """
 
-    def __init__(self, evaluator: Evaluator, properties: Sequence[str] = ()) -> None:
+    def __init__(
+        self, evaluator: Evaluator, properties: Sequence[str] = (), member_forces: bool = False
+    ) -> None:
         self.evaluator = evaluator
-        self.wanted = Wanted(forces=True, virials=True, properties=tuple(properties))
-        self._extras = ExtrasWriter(evaluator.potential, properties)
+        self._extras = ExtrasWriter(evaluator.potential, properties, member_forces)
+        self.wanted = wanted_for(evaluator.potential, properties, member_forces)
         self._builder = RoundBuilder(evaluator.potential.dtype, evaluator.potential.device)
 
     def evaluate(self, requests: Sequence[Request]) -> Answer:

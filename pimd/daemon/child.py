@@ -1,5 +1,7 @@
 """The daemon as a child process: `python -m pimd.daemon.child --status-fd N CONFIG.json`.
 
+With `--request-fd N` it answers requests for the forces of members (`pimd.daemon.members`).
+
 The configuration:
 
     {"spec": "{potential: qtip4pf}",          a SPEC, as text or mapping
@@ -35,13 +37,16 @@ from typing import TYPE_CHECKING, Any
 
 from pimd.daemon.memory import keep_memory
 from pimd.daemon.threads import share_cores
+from pimd.notices import notices_as_events
 
 if TYPE_CHECKING:
+    from pimd.daemon.budget import Budget
     from pimd.evaluator import Evaluator
     from pimd.potentials.registry import Spec
 
 __all__ = [
     "StatusPipe", "configuration", "main", "make_evaluator", "property_names", "run",
+    "sends_member_forces",
 ]
 
 _POLL = 1.0
@@ -84,14 +89,16 @@ class StatusPipe:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._rest = b""
+        self._lock = threading.Lock()
         os.set_blocking(fd, False)
 
     def __call__(self, event: dict[str, Any]) -> None:
         patient = event.get("event") != "budget"
-        if not patient and not self._write(0.0):
-            return
-        self._rest += json.dumps(event).encode() + b"\n"
-        self._write(_WRITE_LIMIT if patient else 0.0)
+        with self._lock:
+            if not patient and not self._write(0.0):
+                return
+            self._rest += json.dumps(event).encode() + b"\n"
+            self._write(_WRITE_LIMIT if patient else 0.0)
 
     def _write(self, limit: float) -> bool:
         """Send what is left; whether all of it went."""
@@ -134,7 +141,7 @@ def _watch_parent(fd: int | None) -> None:
     threading.Thread(target=watch, name="pimd-watch-parent", daemon=True).start()
 
 
-def run(config: Mapping[str, Any], report: Any) -> int:
+def run(config: Mapping[str, Any], report: Any, request_fd: int | None = None) -> int:
     """Load, warm up and serve as the configuration says; the exit status."""
     report({"event": "loading", "spec": str(config["spec"])})
     started = time.monotonic()
@@ -143,6 +150,7 @@ def run(config: Mapping[str, Any], report: Any) -> int:
     import numpy as np
     import torch
 
+    from pimd.daemon.members import MemberRequests
     from pimd.daemon.serve import CONNECT_TIMEOUT, RECONNECT_TIMEOUT, Target, serve
     from pimd.potentials.registry import parse_spec
     from pimd.structure import Structure
@@ -170,10 +178,12 @@ def run(config: Mapping[str, Any], report: Any) -> int:
             evaluator,
             targets,
             properties=property_names(spec, config.get("properties")),
+            member_forces=sends_member_forces(spec),
             connect_timeout=float(config.get("connect_timeout", CONNECT_TIMEOUT)),
             reconnect_timeout=float(config.get("reconnect_timeout", RECONNECT_TIMEOUT)),
             report=report,
             dump_dir=config.get("dump_dir", "."),
+            member_requests=None if request_fd is None else MemberRequests(request_fd, report),
         )
     finally:
         potential.close()
@@ -181,14 +191,25 @@ def run(config: Mapping[str, Any], report: Any) -> int:
 
 
 def make_evaluator(
-    spec: Spec, skin: float | None = None, max_atoms: int | None = None
+    spec: Spec,
+    skin: float | None = None,
+    max_atoms: int | None = None,
+    budget: Budget | None = None,
 ) -> Evaluator:
-    """The evaluator of a SPEC; a `skin` in the SPEC counts where none is given."""
+    """The evaluator of a SPEC, with the `chunking` of the SPEC, and its `skin` where none is
+    given."""
+    from pimd.batch_splitting import as_chunking
     from pimd.evaluator import Evaluator
     from pimd.potentials.registry import make_potential
 
     chosen = spec.options.get("skin", DEFAULT_SKIN) if skin is None else skin
-    return Evaluator(make_potential(spec), skin=float(chosen), max_atoms=max_atoms)
+    return Evaluator(
+        make_potential(spec),
+        skin=float(chosen),
+        max_atoms=max_atoms,
+        chunking=as_chunking(spec.options.get("chunking", "auto")),
+        budget=budget,
+    )
 
 
 def property_names(spec: Spec, given: Any = None) -> tuple[str, ...]:
@@ -197,10 +218,16 @@ def property_names(spec: Spec, given: Any = None) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
 
 
+def sends_member_forces(spec: Spec) -> bool:
+    """Whether forces and virials of committee members go into the extras."""
+    return bool(spec.options.get("member_forces", False))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The process: reads the configuration, serves, tells why it ended."""
     parser = argparse.ArgumentParser(prog="python -m pimd.daemon.child", description=__doc__)
     parser.add_argument("--status-fd", type=int, default=None, help="pipe for events")
+    parser.add_argument("--request-fd", type=int, default=None, help="pipe for requests")
     parser.add_argument("config", type=Path, help="JSON file")
     options = parser.parse_args(arguments)
     if options.status_fd is not None:
@@ -210,9 +237,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         def report(event: dict[str, Any]) -> None:
             print(json.dumps(event), flush=True)
 
+    if options.request_fd is not None:
+        os.set_inheritable(options.request_fd, False)
     _watch_parent(options.status_fd)
     try:
-        return run(json.loads(options.config.read_text()), report)
+        with notices_as_events(report):
+            return run(json.loads(options.config.read_text()), report, options.request_fd)
     except Exception as error:
         trace = "".join(traceback.format_exception(error))
         message = str(error) or type(error).__name__

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from pimd.daemon.address import AddressError
 from pimd.daemon.memory import keep_memory
 from pimd.daemon.threads import share_cores
+from pimd.notices import notices_as_events
 from pimd.structure import PotentialError
+
+if TYPE_CHECKING:
+    from pimd.daemon.status import ExitReason
 
 __all__ = ["event_line", "make_targets", "serve_command"]
 
@@ -21,6 +25,7 @@ LINES = {
     "{largest_force:.3g} eV/Å, {seconds:.1f} s",
     "ready": "{potential} on {device}, waiting for {simulations}",
     "connected": "connected to {simulation}",
+    "note": "{simulation}: {message}",
     "finished": "{simulation}: the server said EXIT",
     "warning": "warning: {simulation}: {message}",
     "error": "error: {message}",
@@ -57,7 +62,7 @@ def make_targets(
 
 
 def serve_command(
-    potential: str,
+    potential: str | None,
     connect: Sequence[str],
     templates: Sequence[Path],
     *,
@@ -66,8 +71,12 @@ def serve_command(
     connect_timeout: float,
     reconnect_timeout: float,
     console: Console,
+    allow_model_dirs: Sequence[Path] = (),
 ) -> int:
-    """Serve until the servers end; returns the exit status, 2 for wrong usage."""
+    """Serve until the servers end; returns the exit status, 2 for wrong usage.
+
+    Without a potential, each server names its own, as far as `pimd.daemon.trust` lets it.
+    """
     tell: Callable[[str], None] = lambda text: console.print(  # noqa: E731
         text, highlight=False, markup=False, soft_wrap=True
     )
@@ -77,35 +86,73 @@ def serve_command(
         if line is not None:
             tell(line)
 
-    from pimd.potentials.registry import parse_spec
-
+    options: dict[str, Any] = {
+        "connect_timeout": connect_timeout, "reconnect_timeout": reconnect_timeout,
+        "report": report,
+    }
+    share_cores()
+    keep_memory()
     try:
-        spec = parse_spec(potential).resolved(Path.cwd())
-        targets = make_targets(connect, templates, beads, spec.options.get("pbc"))
-        report({"event": "loading", "spec": str(spec)})
-        share_cores()
-        keep_memory()
-        import torch
-
-        from pimd.daemon.child import make_evaluator, property_names
-        from pimd.daemon.serve import serve
-
-        if threads:
-            torch.set_num_threads(threads)
-        evaluator = make_evaluator(spec)
-        try:
-            reason = serve(
-                evaluator,
-                targets,
-                properties=property_names(spec),
-                connect_timeout=connect_timeout,
-                reconnect_timeout=reconnect_timeout,
-                report=report,
-            )
-        finally:
-            evaluator.potential.close()
+        with notices_as_events(report):
+            if potential is None:
+                targets = make_targets(connect, templates, beads)
+                reason = _serve_named(targets, allow_model_dirs, threads, options)
+            else:
+                if allow_model_dirs:
+                    tell("note: --allow-model-dir is for potentials that servers name; here "
+                         "--potential serves all of them")
+                reason = _serve_given(potential, connect, templates, beads, threads, options)
     except (PotentialError, AddressError, ValueError) as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False,
                       soft_wrap=True)
         return 2
     return reason.status
+
+
+def _serve_given(
+    potential: str,
+    connect: Sequence[str],
+    templates: Sequence[Path],
+    beads: int,
+    threads: int | None,
+    options: dict[str, Any],
+) -> ExitReason:
+    """One potential for all servers."""
+    from pimd.potentials.registry import parse_spec
+
+    spec = parse_spec(potential).resolved(Path.cwd())
+    targets = make_targets(connect, templates, beads, spec.options.get("pbc"))
+    options["report"]({"event": "loading", "spec": str(spec)})
+    _use_threads(threads)
+    from pimd.daemon.child import make_evaluator, property_names, sends_member_forces
+    from pimd.daemon.serve import serve
+
+    evaluator = make_evaluator(spec)
+    try:
+        return serve(
+            evaluator, targets, properties=property_names(spec),
+            member_forces=sends_member_forces(spec), spec=spec, **options,
+        )
+    finally:
+        evaluator.potential.close()
+
+
+def _serve_named(
+    targets: list[Any], allowed: Sequence[Path], threads: int | None, options: dict[str, Any]
+) -> ExitReason:
+    """The potential that each server names, if it may be loaded."""
+    from pimd.daemon.trust import allowed_folders
+
+    folders = allowed_folders(allowed)
+    _use_threads(threads)
+    from pimd.daemon.models import NamedModels
+    from pimd.daemon.serve import serve_named
+
+    return serve_named(NamedModels(folders, Path.cwd()), targets, **options)
+
+
+def _use_threads(threads: int | None) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)

@@ -61,6 +61,7 @@ class Connection:
         shm: arrays travel in shared memory.
 
     Attributes:
+        parameters: the text of INIT, '' before it came.
         request: structures that wait for `deliver`, or None.
         exited: the server's EXIT, or None.
         last_round: number of the last round this connection took part in.
@@ -71,6 +72,7 @@ class Connection:
         self.socket = sock
         self.template = template
         self.protocol = Protocol(len(template.numbers), shm=shm)
+        self.parameters = ""
         self.request: Request | None = None
         self.exited: Exit | None = None
         self.last_round = 0
@@ -172,7 +174,8 @@ class Connection:
         match event:
             case Say(data):
                 self._send([memoryview(data)])
-            case Initialised(batch_size=batch_size):
+            case Initialised(parameters=parameters, batch_size=batch_size):
+                self.parameters = parameters
                 if not self.protocol.shm:
                     self._reply = ReplyBuffer(batch_size, self.protocol.n_atoms)
             case SegmentNames(names):

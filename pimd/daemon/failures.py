@@ -8,11 +8,15 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pimd.daemon.calls import Caller, EvaluationError
+from pimd.daemon.calls import EvaluationError
 from pimd.daemon.rounds import BadPositions, Round
 from pimd.evaluator import BadPrediction, OutOfMemory
 from pimd.structure import PotentialError, Structure, StructureFailed
+
+if TYPE_CHECKING:
+    from pimd.daemon.models import AnyCaller
 
 __all__ = ["Failure", "describe", "dump_structure"]
 
@@ -41,7 +45,7 @@ class Failure:
 def describe(
     failed: EvaluationError,
     owners: Sequence[tuple[str, int | None]],
-    caller: Caller,
+    caller: AnyCaller,
     dump_dir: Path,
 ) -> Failure:
     """Name the structure that failed, and write it to a file.
@@ -85,7 +89,7 @@ def _message(where: str, what: str, file: str | None) -> str:
     return f"{where}: {what}{written}"
 
 
-def _search(round_: Round, caller: Caller) -> tuple[int, Structure] | None:
+def _search(round_: Round, caller: AnyCaller) -> tuple[int, Structure] | None:
     """The first structure that fails on its own, if that is found in a bounded time."""
     started = time.monotonic()
     for k in range(round_.batch.n_structures):

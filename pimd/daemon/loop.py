@@ -1,4 +1,4 @@
-"""The daemon's loop: many servers, one potential, one selector.
+"""The daemon's loop: many servers, one selector, one call at a time.
 
 Each turn connects what is due, waits for sockets, reads and writes them, and starts a round when
 the requests that belong together are there. A round is evaluated right here if nobody else could
@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pimd.daemon.calls import Answer, Caller, EvaluationError
+from pimd.daemon.calls import Answer, EvaluationError
 from pimd.daemon.connection import Connection, ConnectionLost, hang_up
 from pimd.daemon.failures import describe
 from pimd.daemon.gather import Gatherer
 from pimd.daemon.messages import RemoteProtocolError
+from pimd.daemon.models import AnyCaller, LoadingFailed, Models
 from pimd.daemon.simulation import Link, Simulation
 from pimd.daemon.status import ExitReason, Reporter
 from pimd.daemon.watch import Watcher
 from pimd.daemon.worker import Worker
+from pimd.structure import PotentialError
 
 __all__ = ["Loop"]
 
@@ -33,7 +36,7 @@ class Loop:
     """Serves simulations until the last one is over.
 
     Args:
-        caller: evaluates; the budget of its evaluator gets the time of the loop.
+        models: who evaluates for whom; their budget gets the time of the loop.
         simulations: what to serve.
         reporter: told what happens.
         dump_dir: where a structure goes that cannot be evaluated.
@@ -44,21 +47,23 @@ class Loop:
 
     def __init__(
         self,
-        caller: Caller,
+        models: Models,
         simulations: Sequence[Simulation],
         reporter: Reporter,
         dump_dir: Path,
     ) -> None:
-        self.caller, self.simulations = caller, list(simulations)
+        self.models, self.simulations = models, list(simulations)
         self.reporter, self.dump_dir = reporter, dump_dir
         self.message = ""
-        self._budget = caller.evaluator.budget
+        self._budget = models.budget
         self._gatherer = Gatherer()
         self._watcher = Watcher()
         self._worker: Worker[Answer] = Worker(self._watcher.wake)
         self._pending: list[Link] = []
         self._first_pending = 0.0
         self._in_flight: list[Link] = []
+        self._calling: AnyCaller | None = None  # whose round is under way
+        self._tasks: deque[Callable[[], None]] = deque()
         self._under_way: set[Link] = set()  # with half a message in or out
         self._due_at = 0.0  # when time alone brings something to do; 0: to be found out
         self._stopping = False
@@ -73,6 +78,11 @@ class Loop:
     def report_now(self) -> None:
         """Tell the budget once no round is under way; for signal handlers and other threads."""
         self._report_asked = True
+        self._watcher.wake()
+
+    def when_idle(self, task: Callable[[], None]) -> None:
+        """Run a task in the loop's thread once no round is under way; for other threads."""
+        self._tasks.append(task)
         self._watcher.wake()
 
     def stop(self) -> None:
@@ -119,6 +129,9 @@ class Loop:
         if self._report_asked and not self._in_flight:  # else the clocks are the other thread's
             self._report_asked = False
             self.reporter.budget(now=True)
+        if self._tasks and not self._in_flight:
+            self._tasks.popleft()()
+            return
         now = time.monotonic()
         if now >= self._due_at:
             self._due_at = self._connect_due(now)
@@ -179,10 +192,25 @@ class Loop:
             if readable:
                 connection.read()
             if connection.initialised and not was_initialised:
-                connection.last_round = self._gatherer.n_rounds
-                self._due_at = 0.0
-                self._tell("connected", link.simulation, connection=link.index)
-            self._after_reading(link, connection)
+                self._initialised(link, connection)
+            if link.simulation.outcome is None:
+                self._after_reading(link, connection)
+
+    def _initialised(self, link: Link, connection: Connection) -> None:
+        """INIT came: find out who evaluates for this server."""
+        simulation = link.simulation
+        connection.last_round = self._gatherer.n_rounds
+        self._due_at = 0.0
+        try:
+            said = self.models.assign(simulation, connection.parameters)
+        except PotentialError as error:
+            simulation.outcome = ExitReason.REFUSED
+            self._end(simulation, str(error))
+            return
+        connection.template = simulation.template
+        if said:
+            self._tell("note", simulation, message=said)
+        self._tell("connected", simulation, connection=link.index)
 
     def _after_reading(self, link: Link, connection: Connection) -> None:
         if connection.exited is not None:
@@ -256,8 +284,9 @@ class Loop:
     # -- rounds -------------------------------------------------------------------------------
 
     def _seconds_to_round(self) -> float:
+        caller = self._pending[0].simulation.caller
         n_expected = n_arriving = 0
-        for simulation in self.simulations:
+        for simulation in (s for s in self.simulations if s.caller is caller):
             for connection in simulation.connections:
                 if connection.request is not None:
                     n_expected += 1
@@ -267,16 +296,20 @@ class Loop:
                     n_expected += recent or connection.arriving
         return self._gatherer.seconds_to_wait(
             time.monotonic() - self._first_pending,
-            len(self._pending),
+            sum(link.simulation.caller is caller for link in self._pending),
             n_expected,
             arriving=n_arriving > 0,
         )
 
     def _start_round(self) -> None:
-        """Take everything that is pending; in the order of simulations, which never changes."""
-        taken = set(self._pending)
+        """Take all that is pending for one caller; in the order of simulations, which never
+        changes."""
+        caller = self._pending[0].simulation.caller
+        assert caller is not None
+        self._calling = caller
+        taken = {link for link in self._pending if link.simulation.caller is caller}
         self._in_flight = [k for s in self.simulations for k in s.links if k in taken]
-        self._pending = []
+        self._pending = [link for link in self._pending if link not in taken]
         requests = []
         for link in self._in_flight:
             assert link.connection is not None
@@ -285,14 +318,17 @@ class Loop:
             requests.append(link.connection.request)
         n_links = sum(len(s.links) for s in self.simulations if s.outcome is None)
         if n_links == len(self._in_flight):
-            self._conclude(lambda: self.caller.evaluate(requests))
+            self._conclude(lambda: caller.evaluate(requests))
         else:
-            self._worker.submit(lambda: self.caller.evaluate(requests))
+            self._worker.submit(lambda: caller.evaluate(requests))
 
     def _conclude(self, get: Callable[[], Answer]) -> None:
         """Get the answer of the round under way and send its shares."""
         try:
             answer = get()
+        except LoadingFailed as error:
+            self._not_loaded(error)
+            return
         except EvaluationError as error:
             self._fail(error)
             return
@@ -300,7 +336,7 @@ class Loop:
         n_structures = answer.round.batch.n_structures
         self._gatherer.called(answer.seconds)
         self.reporter.evaluated(n_structures, answer.seconds)
-        self.reporter.memory_splits = self.caller.evaluator.n_splits
+        self.reporter.memory_splits = self.models.n_splits
         for link, share in zip(links, answer.round.shares, strict=True):
             connection = link.connection
             if connection is not None and connection.request is share.request:
@@ -309,13 +345,22 @@ class Loop:
                     self.reporter.answered(len(share.request), share.n_new)
         self.reporter.budget()
 
+    def _not_loaded(self, error: LoadingFailed) -> None:
+        """The simulations of the round cannot be served; others go on."""
+        links, self._in_flight = self._in_flight, []
+        for simulation in dict.fromkeys(link.simulation for link in links):
+            if simulation.outcome is None:
+                simulation.outcome = ExitReason.LOADING_FAILED
+                self._end(simulation, str(error.__cause__) or type(error.__cause__).__name__)
+
     def _fail(self, error: EvaluationError) -> None:
         owners = [
             (k.simulation.name, k.index if len(k.simulation.links) > 1 else None)
             for k in self._in_flight
         ]
         self._in_flight = []
-        failure = describe(error, owners, self.caller, self.dump_dir)
+        assert self._calling is not None
+        failure = describe(error, owners, self._calling, self.dump_dir)
         self.message = failure.message
         self.reporter.event("error", **vars(failure))
         self._failed = True

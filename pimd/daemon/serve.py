@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import resource
 import signal
 import threading
@@ -19,13 +20,16 @@ import torch
 from pimd.daemon.calls import Answer, Caller, EvaluationError
 from pimd.daemon.failures import describe
 from pimd.daemon.loop import Loop
+from pimd.daemon.members import MemberRequests, evaluate_members
+from pimd.daemon.models import GivenModel, NamedModels
 from pimd.daemon.rounds import Request, Template
 from pimd.daemon.simulation import Simulation, Target
 from pimd.daemon.status import ExitReason, Report, Reporter
 from pimd.evaluator import Evaluator
+from pimd.potentials.registry import Spec
 from pimd.units import BOHR_ANGSTROM
 
-__all__ = ["ExitReason", "Target", "WarmUpFailed", "serve", "warm_up"]
+__all__ = ["ExitReason", "Target", "WarmUpFailed", "serve", "serve_named", "warm_up"]
 
 CONNECT_TIMEOUT = 600.0
 """Seconds to wait for a server to appear."""
@@ -54,19 +58,21 @@ def warm_up(
     targets: Sequence[Target],
     *,
     properties: Sequence[str] = (),
+    member_forces: bool = False,
     dump_dir: Path | str = ".",
 ) -> list[dict[str, Any]]:
     """Evaluate each template once, as the daemon will: finds a wrong model early.
 
-    Returns, for each target: simulation, n_atoms, seconds, energy_ev, largest_force (eV/Å); where
-    it asks for a trial round also trial_structures, trial_seconds, memory_mb, device_memory_mb.
+    Returns, for each target: simulation, n_atoms, seconds, energy_ev, largest_force (eV/Å),
+    n_members, uncertainty (whether the extras tell one); where it asks for a trial round also
+    trial_structures, trial_seconds, memory_mb, device_memory_mb.
 
     Raises:
         WarmUpFailed: a template cannot be evaluated.
         PotentialError: a property the potential does not give.
         AddressError: an address that is none.
     """
-    caller = Caller(evaluator, properties)
+    caller = Caller(evaluator, properties, member_forces)
     return [_warm_up_one(caller, target, Path(dump_dir)) for target in targets]
 
 
@@ -74,17 +80,25 @@ def _warm_up_one(caller: Caller, target: Target, dump_dir: Path) -> dict[str, An
     template, name = target.template, target.name or target.address
     started = time.perf_counter()
     answer = _evaluate_copies(caller, target, 1, 0.0, dump_dir)
-    forces = answer.evaluated.forces
+    forces, members = answer.evaluated.forces, answer.evaluated.member_energies
     report = {
         "simulation": name,
         "n_atoms": len(template),
         "seconds": time.perf_counter() - started,
         "energy_ev": float(answer.evaluated.energies[0]),
         "largest_force": 0.0 if forces is None else float(np.abs(forces).max(initial=0.0)),
+        "n_members": 0 if members is None else len(members),
+        "uncertainty": answer.extras is not None and _tells_uncertainty(answer.extras[0]),
     }
     if target.trial_structures:
         report |= _trial_round(caller, target, dump_dir)
     return report
+
+
+def _tells_uncertainty(extras: bytes) -> bool:
+    """Whether i-PI, or `pimd run`, can see from the extras of a structure how sure they are."""
+    found = json.loads(extras)
+    return "committee_uncertainty" in found or len(found.get("committee_pot", ())) > 1
 
 
 def _trial_round(caller: Caller, target: Target, dump_dir: Path) -> dict[str, Any]:
@@ -126,12 +140,15 @@ def serve(
     targets: Sequence[Target],
     *,
     properties: Sequence[str] = (),
+    member_forces: bool = False,
     connect_timeout: float = CONNECT_TIMEOUT,
     reconnect_timeout: float = RECONNECT_TIMEOUT,
     report: Report | None = None,
     dump_dir: Path | str = ".",
+    spec: Spec | None = None,
+    member_requests: MemberRequests | None = None,
 ) -> ExitReason:
-    """Serve simulations until their servers say EXIT or are gone.
+    """Serve simulations with one potential until their servers say EXIT or are gone.
 
     The templates are evaluated first. SIGTERM and SIGINT end it in order when it runs in the
     main thread; a second one ends it at once.
@@ -140,40 +157,85 @@ def serve(
         evaluator: evaluates all beads of all simulations.
         targets: addresses and templates.
         properties: of the potential, sent as extras; see `pimd.daemon.extras`.
+        member_forces: whether those of committee members are sent too, with their virials.
         connect_timeout: seconds to wait for a server to appear.
         reconnect_timeout: seconds to wait for a server that went away without EXIT.
         report: gets the events of `pimd.daemon.status`.
         dump_dir: folder for a structure that cannot be evaluated.
+        spec: of the potential, to tell the user where an input names another; None: he knows.
+        member_requests: to be answered beside the serving.
 
     Returns:
         Why it ended; `.status` is an exit status, 0 if all went well.
 
     Raises:
-        ValueError: no targets, an address that is none, an unknown property.
+        ValueError: no targets, an address that is none, an unknown property, no forces of
+            members where they may be requested.
     """
-    if not targets:
-        raise ValueError("nothing to serve: give at least one address")
-    folder = Path(dump_dir)
     reporter = Reporter(report, evaluator.budget)
-    simulations = [Simulation(t, connect_timeout, reconnect_timeout) for t in targets]
-    _refuse_doubles(simulations)
+    simulations = _simulations(targets, connect_timeout, reconnect_timeout)
+    folder = Path(dump_dir)
     try:
-        warmed = warm_up(evaluator, targets, properties=properties, dump_dir=folder)
+        warmed = warm_up(
+            evaluator, targets, properties=properties, member_forces=member_forces,
+            dump_dir=folder,
+        )
     except WarmUpFailed as error:
         reporter.event("error", **error.details)
         return _end(reporter, ExitReason.EVALUATION_FAILED, str(error))
-    for entry in warmed:
+    for entry, target in zip(warmed, targets, strict=True):
+        if member_requests is not None and entry["n_members"] > 1:
+            evaluate_members(evaluator, [target.template])
         reporter.event("warmed_up", **entry)
     reporter.restart()
-    for simulation in simulations:
+    caller = Caller(evaluator, properties, member_forces)
+    loop = Loop(GivenModel(caller, spec), simulations, reporter, folder)
+    if member_requests is not None:
+        member_requests.start(loop, evaluator)
+    potential = evaluator.potential
+    return _run(loop, reporter, potential.name, str(potential.device))
+
+
+def serve_named(
+    models: NamedModels,
+    targets: Sequence[Target],
+    *,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    reconnect_timeout: float = RECONNECT_TIMEOUT,
+    report: Report | None = None,
+    dump_dir: Path | str = ".",
+) -> ExitReason:
+    """Serve each simulation with the potential its server names; as `serve` otherwise.
+
+    Args:
+        models: finds the potentials; they are loaded with the first round.
+        targets, connect_timeout, reconnect_timeout, report, dump_dir: as for `serve`.
+    """
+    reporter = Reporter(report, models.budget)
+    simulations = _simulations(targets, connect_timeout, reconnect_timeout)
+    loop = Loop(models, simulations, reporter, Path(dump_dir))
+    with contextlib.closing(models):
+        return _run(loop, reporter, "the potential that each input names", "its device")
+
+
+def _simulations(
+    targets: Sequence[Target], connect_timeout: float, reconnect_timeout: float
+) -> list[Simulation]:
+    if not targets:
+        raise ValueError("nothing to serve: give at least one address")
+    simulations = [Simulation(t, connect_timeout, reconnect_timeout) for t in targets]
+    _refuse_doubles(simulations)
+    return simulations
+
+
+def _run(loop: Loop, reporter: Reporter, potential: str, device: str) -> ExitReason:
+    """Wait for the servers and serve them."""
+    for simulation in loop.simulations:
         simulation.start(time.monotonic())
-    loop = Loop(Caller(evaluator, properties), simulations, reporter, folder)
     with contextlib.closing(loop), _signals(loop):
         reporter.event(
-            "ready",
-            potential=evaluator.potential.name,
-            device=str(evaluator.potential.device),
-            simulations=[s.name for s in simulations],
+            "ready", potential=potential, device=device,
+            simulations=[s.name for s in loop.simulations],
         )
         reason = loop.run()
     reporter.budget(now=True)

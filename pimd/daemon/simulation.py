@@ -10,12 +10,16 @@ from __future__ import annotations
 import errno
 import socket
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pimd.daemon.address import Address, finish_connecting, parse_address
 from pimd.daemon.connection import Connection
 from pimd.daemon.rounds import Template
 from pimd.daemon.status import ExitReason
-from pimd.potentials.base import Structure
+from pimd.potentials.base import PotentialError, Structure
+
+if TYPE_CHECKING:
+    from pimd.daemon.models import AnyCaller
 
 __all__ = ["Link", "Simulation", "Target"]
 
@@ -129,6 +133,8 @@ class Simulation:
     """A target while it is served.
 
     Attributes:
+        caller: evaluates for it; None before INIT.
+        template: of the structures its server sends.
         outcome: why it is served no more; None while it is.
         links: its connections.
         refusal: what the last attempt to connect came to.
@@ -139,7 +145,10 @@ class Simulation:
             raise ValueError(f"n_connections is at least 1, got {target.n_connections}")
         self.address: Address = parse_address(target.address)
         self.name = target.name or target.address
-        self.template = Template.of(target.template)
+        self.caller: AnyCaller | None = None
+        self._structure = target.template
+        self._templates = {"None": Template.of(target.template)}
+        self.template = self._templates["None"]
         self.outcome: ExitReason | None = None
         self.refusal = ""
         self.connect_timeout, self.reconnect_timeout = connect_timeout, reconnect_timeout
@@ -151,6 +160,21 @@ class Simulation:
     def start(self, now: float) -> None:
         """From now on the server is waited for."""
         self._deadline = now + self.connect_timeout
+
+    def use_periodicity(self, pbc: Any) -> None:
+        """Take the structures as periodic along these directions; None: as in the template.
+
+        Raises:
+            PotentialError: no periodicity, or along a direction where the template has no cell.
+        """
+        if str(pbc) not in self._templates:
+            s = self._structure
+            try:
+                periodic = Structure(s.numbers, s.positions, s.cell, pbc)
+            except (TypeError, ValueError) as error:
+                raise PotentialError(f"cannot take structures with pbc {pbc}: {error}") from None
+            self._templates[str(pbc)] = Template.of(periodic)
+        self.template = self._templates[str(pbc)]
 
     @property
     def connections(self) -> list[Connection]:

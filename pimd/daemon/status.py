@@ -2,15 +2,18 @@
 
 Events are dictionaries that JSON can carry; "event" says which:
 
-    warmed_up   simulation, n_atoms, seconds, energy_ev, largest_force (eV/Å)
+    warmed_up   simulation, n_atoms, seconds, energy_ev, largest_force (eV/Å), n_members,
+                uncertainty (whether the extras tell one)
     ready       potential, device, simulations: about to connect
     connected   simulation, connection: the server has sent INIT
+    note        simulation, message
     warning     simulation, message
     finished    simulation: its server said EXIT
     error       message, simulation, bead, file (the offending structure), traceback
     budget      seconds by stage, wall_seconds, rounds, structures_evaluated, structures_needed,
                 structures_requested, last_round_structures, last_round_seconds,
                 model_seconds_per_structure, memory_splits
+    members, members_failed: see `pimd.daemon.members`
     end         reason, status, message
 
 `bead` counts the structures of the message that failed, from 0: that is the bead where a message
@@ -45,6 +48,8 @@ class ExitReason(enum.Enum):
     PROTOCOL_ERROR = ("the server sent what the daemon cannot accept", 11)
     NEVER_APPEARED = ("no server appeared", 12)
     SERVER_LOST = ("the server went away", 13)
+    LOADING_FAILED = ("the potential could not be loaded", 14)
+    REFUSED = ("the server named a potential that may not be loaded", 15)
 
     def __init__(self, text: str, status: int) -> None:
         self.text = text

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from pimd.daemon.calls import Caller, EvaluationError
-from pimd.daemon.child import make_evaluator, property_names
+from pimd.daemon.child import make_evaluator, property_names, sends_member_forces
 from pimd.daemon.failures import describe
 from pimd.daemon.rounds import Request, Template
 from pimd.ipi.structure_files import template_structure
@@ -42,8 +42,9 @@ class PES:
         template: file with the species, in the order of the simulation; any that ASE reads, or
             i-PI's xyz. It says whether the simulation is periodic, unless the option `pbc` does.
         threads: of torch.
-        options: as in a SPEC: those of the potential, `properties` (sent as extras), `skin`,
-            `pbc`. Lists and mappings may be written as text, `[a; b]` and `(key: value)`.
+        options: as in a SPEC: those of the potential, `properties` and `member_forces` (sent as
+            extras), `skin`, `pbc`. Lists and mappings may be written as text, `[a; b]` and
+            `(key: value)`.
 
     Raises:
         PotentialError: for a missing template or wrong options.
@@ -69,7 +70,9 @@ class PES:
         if threads is not None:
             torch.set_num_threads(int(threads))
         self.evaluator = make_evaluator(self.spec)
-        self._caller = Caller(self.evaluator, property_names(self.spec))
+        self._caller = Caller(
+            self.evaluator, property_names(self.spec), sends_member_forces(self.spec)
+        )
         self._template = Template.of(self.structure)
 
     @classmethod
@@ -180,7 +183,7 @@ def _parser(pes: type[PES]) -> argparse.ArgumentParser:
     add("--template", required=True, type=Path, metavar="FILE",
         help="a structure that gives the species")  # fmt: skip
     add("-o", "--option", action="append", default=[], metavar="KEY=VALUE[,KEY=VALUE...]",
-        help="options of the potential; properties, skin, pbc")  # fmt: skip
+        help="options of the potential; properties, member_forces, skin, pbc")  # fmt: skip
     add("--connections", type=int, default=1, metavar="N",
         help="for each address: one per bead for an input without <batch_size>")  # fmt: skip
     add("--threads", type=int, metavar="N", help="CPU threads of the potential")

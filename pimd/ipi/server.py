@@ -50,6 +50,21 @@ class Outcome:
     wall_seconds: float
 
 
+class _Passed(float):
+    """The total_time of an input, written as it is, but passed at any time.
+
+    i-PI compares it with the time that a run took, between the outputs of a step and the next
+    step: the one place where a run can be ended that loses nothing. A checkpoint holds the number
+    of the input.
+    """
+
+    def __gt__(self, other: float) -> bool:
+        return True
+
+    def __lt__(self, other: float) -> bool:
+        return True
+
+
 class IpiServer:
     """One i-PI simulation in this process, which can hold only one.
 
@@ -74,6 +89,7 @@ class IpiServer:
         self.simulation: Any = None
         self._first_stop: tuple[str, str] | None = None
         self._failure: str | None = None
+        self._stop_message = ""
         self._log: Any = None
 
     def load(self, before_bind: Callable[[Any], None]) -> None:
@@ -134,6 +150,11 @@ class IpiServer:
         self._failure = self._failure or message
         with self._quietly():
             softexit.cleanup("restartable", message)
+
+    def stop(self, message: str) -> None:
+        """End the run in order after the outputs of the present step; for `after_step`."""
+        self._stop_message = self._stop_message or message
+        self.simulation.ttime = _Passed(self.simulation.ttime)
 
     def run(
         self,
@@ -218,6 +239,8 @@ class IpiServer:
     def _why_stopped(self) -> str:
         from ipi.utils.softexit import softexit
 
+        if self._stop_message:
+            return self._stop_message
         if softexit._killed:
             return "a signal asked the run to end"
         if (self.run_directory / "EXIT").exists():

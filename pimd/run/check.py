@@ -89,9 +89,10 @@ def _table(session: Session) -> Table:
 
 
 def _warm_words(report: dict[str, Any]) -> str:
+    members = f", {report['n_members']} members" if report["n_members"] > 1 else ""
     return (
         f"'{report['simulation']}': V = {report['energy_ev']:.6f} eV, largest force "
-        f"{report['largest_force']:.3f} eV/Å, on {report['device']}"
+        f"{report['largest_force']:.3f} eV/Å, on {report['device']}{members}"
     )
 
 

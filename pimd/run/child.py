@@ -36,6 +36,7 @@ class DaemonChild:
         log_path: gets the daemon's own output, appended.
         on_event: called from the reading thread with every event.
         on_exit: called from the reading thread once, when the process has ended.
+        requests: whether `ask` will be used.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class DaemonChild:
         log_path: Path,
         on_event: Callable[[DaemonChild, dict[str, Any]], None],
         on_exit: Callable[[DaemonChild], None],
+        requests: bool = False,
     ) -> None:
         self.name = name
         self.log_path = log_path
@@ -57,20 +59,29 @@ class DaemonChild:
         self._on_event, self._on_exit = on_event, on_exit
         self._warm = threading.Event()
         self._reported = threading.Event()
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._answered = threading.Condition()
+        self._requests: int | None = None
         config_path.write_text(json.dumps(config))
         read_fd, write_fd = os.pipe()
         command = [sys.executable, "-m", "pimd.daemon.child"]
         command += ["--status-fd", str(write_fd), str(config_path)]
+        theirs = [write_fd]
+        if requests:
+            request_fd, self._requests = os.pipe()
+            command += ["--request-fd", str(request_fd)]
+            theirs.append(request_fd)
         with open(log_path, "ab") as log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[write_fd],
+                pass_fds=theirs,
                 start_new_session=True,
             )
-        os.close(write_fd)
+        for fd in theirs:
+            os.close(fd)
         self._thread = threading.Thread(
             target=self._read, args=(read_fd,), name=f"daemon {name}", daemon=True
         )
@@ -122,6 +133,18 @@ class DaemonChild:
                 self._process.send_signal(signal.SIGUSR1)
             self._reported.wait(timeout)
 
+    def ask(self, request: dict[str, Any]) -> None:
+        """Send a request of `pimd.daemon.members`; a process that is gone gets none."""
+        with self._answered, contextlib.suppress(OSError):
+            if self._requests is not None:
+                os.write(self._requests, json.dumps(request).encode() + b"\n")
+
+    def answer(self, number: int, timeout: float) -> dict[str, Any] | None:
+        """The event that answers a request, waiting for it so many seconds; None: not yet."""
+        with self._answered:
+            self._answered.wait_for(lambda: number in self._answers or not self.running, timeout)
+            return self._answers.pop(number, None)
+
     def stop(self, patience: float = 5.0) -> None:
         """Let the process end by itself for `patience` seconds, then end it."""
         for number, wait in ((None, patience), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
@@ -147,6 +170,11 @@ class DaemonChild:
                     continue
                 self._note(event)
         self.returncode = self._process.wait()
+        with self._answered:
+            if self._requests is not None:
+                os.close(self._requests)
+                self._requests = None
+            self._answered.notify_all()
         self._on_exit(self)
 
     def _note(self, event: dict[str, Any]) -> None:
@@ -158,6 +186,10 @@ class DaemonChild:
             self._reported.set()
         elif kind == "warmed_up":
             self.warmed_up.append(event)
+        elif kind in ("members", "members_failed"):
+            with self._answered:
+                self._answers[int(event["id"])] = event
+                self._answered.notify_all()
         elif kind == "ready":
             self.device = str(event.get("device", "cpu"))
             self._warm.set()

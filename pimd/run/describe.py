@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from pimd.ipi.committees import committee_warnings
 from pimd.ipi.systems import SystemInfo
 from pimd.units import ATOMIC_TIME_FS, HBAR_EV_FS, KB_EV_PER_KELVIN, KB_HARTREE_PER_KELVIN
 
@@ -59,6 +60,7 @@ def describe(simulation: Any, info: SystemInfo) -> Description:
         text.lines.append(("temperature", f"{temperature:g} K"))
     if step_fs is not None:
         text.lines.append(("time step", f"{step_fs:.4g} fs"))
+    text.warnings += committee_warnings(simulation, info.forcefields)
     if temperature and step_fs and info.n_beads > 1:
         _ring_polymer(text, info, temperature, step_fs, system)
     text.short = (

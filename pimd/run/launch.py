@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,33 @@ from pimd.ipi import extensions
 from pimd.ipi.input import InputError, InputFile, read_input
 from pimd.ipi.server import IpiServer, Outcome
 from pimd.ipi.systems import SocketUse, SystemInfo, socket_uses, system_infos
+from pimd.ipi.uncertainty import may_tell, sources
 from pimd.run.checkpoints import checkpoint_step, latest_checkpoint
 from pimd.run.child import DaemonFailure
 from pimd.run.describe import describe
+from pimd.run.frames import FrameFile
+from pimd.run.member_file import MEMBER_FILE, MemberFile
+from pimd.run.members import Recorder
 from pimd.run.observe import Observer
 from pimd.run.plan import SocketPaths, make_plans
 from pimd.run.progress import Progress
 from pimd.run.rundir import RunDirectory, RunDirectoryError, default_run_directory
 from pimd.run.summary import RunSummary, versions
 from pimd.run.supervisor import Supervisor
+from pimd.run.uncertainty import (
+    KEPT_FILE,
+    STOPPED_FILE,
+    NoUncertainty,
+    Uncertainty,
+    UncertaintyOptions,
+)
 from pimd.structure import PotentialError
 
 __all__ = ["WRONG_INPUT", "RunOptions", "Session", "run"]
 
 WRONG_INPUT = (
     InputError,
+    NoUncertainty,
     PotentialError,
     RunDirectoryError,
     extensions.ExtensionError,
@@ -61,6 +74,7 @@ class RunOptions:
     compute_limit: float = 3600.0
     restart_interval: float = 60.0
     trial: bool = False
+    uncertainty: UncertaintyOptions = field(default_factory=UncertaintyOptions)
 
 
 class Session:
@@ -118,7 +132,17 @@ class Session:
             )
         for line in extensions.truncate_outputs(checkpoint, self.directory.path):
             self.say(line)
+        for line in self._cut_kept(step):
+            self.say(line)
         self.say(f"resuming at step {step} of {total}, from {checkpoint.name}")
+
+    def _cut_kept(self, step: int) -> list[str]:
+        """Drop what was kept beside i-PI's outputs after the checkpoint."""
+        folder = self.directory.path
+        said = MemberFile(folder / MEMBER_FILE).cut(step)
+        for name in (KEPT_FILE, STOPPED_FILE):
+            said += FrameFile.cut(folder / name, step)
+        return said
 
     def _apply_options(self) -> None:
         self.document.set_potentials(self.options.potentials)
@@ -162,6 +186,7 @@ class Session:
             self.document, self.uses, sockets,
             threads=self.options.threads, connect_timeout=self.options.warm_up_limit,
             trial=self.options.trial,
+            requests=self.options.uncertainty.members_every is not None,
         )
         self.supervisor = Supervisor(
             plans, self._sockets, self.directory.path / "daemon.log", self.say,
@@ -170,6 +195,10 @@ class Session:
         )
         self.supervisor.start()
         self.supervisor.wait_warm(self.options.warm_up_limit)
+        self.options.uncertainty.check(
+            may_tell(simulation, {w["simulation"]: w["uncertainty"] for w in self._warm_reports()}),
+            may_tell(simulation, {n: m > 1 for n, m in self._n_members().items()}),
+        )
         for use in self.uses:
             spec = next(s.spec for s in self.document.sockets if s.name == use.name)
             self.say(f"forces of '{use.name}': {spec}, {use.n_beads} beads in one call")
@@ -190,11 +219,19 @@ class Session:
         with Progress(self.console, interval_s=self.options.interval) as progress:
             self.say = progress.say
             self.supervisor.say = progress.say
-            observer = Observer(self.ipi.simulation, self.supervisor, progress)
+            uncertainty = self._uncertainty()
+            recorder = self._recorder(uncertainty)
+            observer = Observer(
+                self.ipi.simulation, self.supervisor, progress, uncertainty, recorder
+            )
             outcome = self.ipi.run(
-                observer.before_steps, observer.after_step, observer.after_steps
+                self._ends_run(observer.before_steps), self._ends_run(observer.after_step),
+                observer.after_steps,
             )
         self.supervisor.stop()
+        self.summary.uncertainty = uncertainty.summary()
+        if recorder is not None:
+            self.summary.uncertainty["members"] = recorder.summary()
         summary = self.summary
         summary.steps, summary.last_step = outcome.steps, outcome.last_step
         summary.wall_seconds = outcome.wall_seconds
@@ -202,6 +239,41 @@ class Session:
         summary.daemon_restarts = self.supervisor.n_restarts
         summary.set_work(observer.work, observer.exchanges)
         return outcome
+
+    def _uncertainty(self) -> Uncertainty:
+        pbc = {s.name: s.spec.options.get("pbc") for s in self.document.sockets if s.spec}
+        return Uncertainty(
+            sources(self.ipi.simulation, self.infos, pbc), self.options.uncertainty,
+            self.directory.path, stop=self.ipi.stop, say=lambda message: self.say(message),
+        )
+
+    def _recorder(self, uncertainty: Uncertainty) -> Recorder | None:
+        """What records the forces of members, if that was asked for."""
+        every = self.options.uncertainty.members_every
+        if every is None:
+            return None
+        assert self.supervisor is not None
+        return Recorder(
+            uncertainty.sources, self._n_members(), self.supervisor,
+            MemberFile(self.directory.path / MEMBER_FILE), every, self._sockets,
+            self.options.compute_limit,
+        )
+
+    def _n_members(self) -> dict[str, int]:
+        """Socket name -> members of the committee that serves it; 0: it is none."""
+        return {str(w["simulation"]): int(w["n_members"]) for w in self._warm_reports()}
+
+    def _ends_run(self, call: Callable[..., None]) -> Callable[..., None]:
+        """`call`, where an error that is the user's to read ends the run with its words."""
+
+        def guarded(*arguments: int) -> None:
+            try:
+                call(*arguments)
+            except (*WRONG_INPUT, DaemonFailure) as error:
+                self.ipi.fail(str(error))
+                raise SystemExit from error
+
+        return guarded
 
     def finish(self) -> None:
         """Write summary.json."""
@@ -250,6 +322,7 @@ def run(options: RunOptions, console: Console) -> int:
 
 
 def _run(session: Session) -> int:
+    source = session.options.input.resolve()  # i-PI changes the folder
     session.open()
     session.say(f"{session.options.input} -> {session.directory.path}")
     try:
@@ -273,7 +346,7 @@ def _run(session: Session) -> int:
     session.summary.print(session.console, folder)
     if outcome.reason == "stopped":
         where = f" --run-dir {folder}" if session.options.run_dir else ""
-        session.say(f"go on with: pimd run {_relative(session.options.input)} --resume{where}")
+        session.say(f"go on with: pimd run {_relative(source)} --resume{where}")
     return 1 if outcome.reason == "failed" else 0
 
 

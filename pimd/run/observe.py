@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pimd.ipi import extensions
 from pimd.run.progress import Progress, Snapshot
 from pimd.run.supervisor import Supervisor, Totals
+from pimd.run.uncertainty import Uncertainty
 from pimd.units import HARTREE_EV, KB_HARTREE_PER_KELVIN
+
+if TYPE_CHECKING:
+    from pimd.run.members import Recorder
 
 __all__ = ["Observer"]
 
@@ -16,15 +20,32 @@ __all__ = ["Observer"]
 class Observer:
     """Counts steps and messages, and makes a snapshot when the progress display wants one.
 
-    Properties are read from i-PI's own, in i-PI's thread, at display times only.
+    Properties are read from i-PI's own, in i-PI's thread, at display times only; uncertainties
+    then too, unless they have limits.
+
+    Args:
+        simulation: i-PI's.
+        supervisor: of the daemons.
+        progress: where snapshots go.
+        uncertainty: what the potentials tell of how sure they are.
+        recorder: keeps what members say at a stride; None: nobody asked for it.
 
     Attributes:
         work: what the daemons did for the steps.
         exchanges: messages with positions for the steps.
     """
 
-    def __init__(self, simulation: Any, supervisor: Supervisor, progress: Progress) -> None:
+    def __init__(
+        self,
+        simulation: Any,
+        supervisor: Supervisor,
+        progress: Progress,
+        uncertainty: Uncertainty,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.simulation, self.supervisor, self.progress = simulation, supervisor, progress
+        self.uncertainty, self.recorder = uncertainty, recorder
+        self._limited = uncertainty.options.every_step
         self._work_before = Totals()
         self._exchanges_before = 0
         self._first_step = int(simulation.step)
@@ -37,7 +58,15 @@ class Observer:
         self.exchanges = 0
 
     def before_steps(self) -> None:
-        """The forces of the first structures are there: counting starts."""
+        """The forces of the first structures are there: counting starts.
+
+        Raises:
+            NoUncertainty: one is needed, and nothing tells it.
+            RunDirectoryError: members.h5 is of another run.
+        """
+        self.uncertainty.begin()
+        if self.recorder is not None:
+            self.recorder.begin(self._first_step)
         self._work_before = self.supervisor.fresh_totals()
         self._shown_work = self._work_before
         self._exchanges_before = exchanges()
@@ -45,14 +74,20 @@ class Observer:
         self._conserved_before = self._property("conserved")
 
     def after_step(self, step: int) -> None:
+        """A step is done and its outputs are not written yet."""
+        if self._limited:
+            self.uncertainty.check(step)
+        if self.recorder is not None:
+            self.recorder.after_step(step)
         if self.progress.due():
             self.progress.show(self.snapshot(step))
-
         self.last_step = step
 
     def after_steps(self, readable: bool) -> None:
         """The last step is done: the counts over all steps, and a last line with
         the rates of the whole run if `readable`."""
+        if self.recorder is not None:
+            self.recorder.file.close()
         self.work = self.supervisor.fresh_totals().minus(self._work_before)
         self.exchanges = exchanges() - self._exchanges_before
         if readable and self.last_step > self._shown_step:
@@ -88,6 +123,7 @@ class Observer:
                 recent.structures_evaluated / recent.rounds if recent.rounds else None
             ),
             model_share=busy / observed if observed > 0 else None,
+            sigma=self.uncertainty.shown(step),
         )
         self._shown_at, self._shown_step, self._shown_work = now, step, work
         return snapshot

@@ -36,10 +36,12 @@ def make_plans(
     threads: int | None,
     connect_timeout: float,
     trial: bool = False,
+    requests: bool = False,
 ) -> list[Plan]:
     """One plan for each distinct potential, with every socket it serves.
 
-    With `trial`, the daemons evaluate a full round at their warm-up and report its cost.
+    With `trial`, the daemons evaluate a full round at their warm-up and report its cost; with
+    `requests`, they will be asked for the forces of members.
     """
     plans: dict[str, Plan] = {}
     for use in uses:
@@ -50,6 +52,7 @@ def make_plans(
         if key not in plans:
             plans[key] = Plan(
                 name=spec.potential,
+                requests=requests,
                 config={
                     "spec": key,
                     "targets": [],

@@ -1,13 +1,13 @@
 """What a run shows while it goes: a live line on a terminal, plain lines in a log.
 
     step 1200/20000  85.3 ms/step  ETA 0:26:44  T 301.2 K  V -912.31 eV  drift 0.02 meV/atom
-    32.0 structures/call  model 91 %
+    sigma 0.41 (max 1.20) meV/atom  32.0 beads/call  model 91 %
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.live import Live
@@ -25,7 +25,8 @@ LOG_INTERVAL_S = 30.0
 class Snapshot:
     """The state of a run after a step.
 
-    `potential_ev` and `drift_ev_per_atom` are averages over beads, as i-PI prints them.
+    `potential_ev` and `drift_ev_per_atom` are averages over beads, as i-PI prints them. `sigma`
+    holds the mean and the largest uncertainty over the beads of each committee, eV per atom.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Snapshot:
     drift_ev_per_atom: float | None = None
     structures_per_call: float | None = None
     model_share: float | None = None
+    sigma: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def eta_seconds(self) -> float:
         return max(0, self.total - self.step) * self.ms_per_step / 1000.0
@@ -53,11 +55,26 @@ class Snapshot:
             words.append(f"V {self.potential_ev:.3f} eV")
         if self.drift_ev_per_atom is not None:
             words.append(f"drift {1000 * self.drift_ev_per_atom:+.3f} meV/atom")
+        if self.sigma:
+            words.append(f"sigma {self._sigma_words()} meV/atom")
         if self.structures_per_call is not None:
             words.append(f"{self.structures_per_call:.1f} beads/call")
         if self.model_share is not None:
             words.append(f"model {100 * self.model_share:.0f} %")
         return words
+
+    def _sigma_words(self) -> str:
+        """`0.41 (max 1.20)`, named where there are several committees."""
+        words = [
+            f"{name} {_milli(mean)} (max {_milli(largest)})"
+            for name, (mean, largest) in self.sigma.items()
+        ]
+        return ", ".join(words) if len(words) > 1 else words[0].partition(" ")[2]
+
+
+def _milli(value: float) -> str:
+    """A thousand times a number, with at least two digits that count."""
+    return f"{1000 * value:.2f}" if abs(value) >= 1e-4 else f"{1000 * value:.2g}"
 
 
 class Progress:

@@ -6,6 +6,12 @@
     summary.json   written at the end of each part of the run
     RESTART        where to go on from
 
+and, where they were asked for,
+
+    uncertain.extxyz   beads beyond --save-above
+    stopped.extxyz     the bead that exceeded --stop-above
+    members.h5         what the members of committees say, every --member-forces-every steps
+
 plus everything the input asks i-PI to write.
 """
 

@@ -38,6 +38,7 @@ class RunSummary:
         time_fractions: share of the wall time, by stage; they add up to 1.
         exit_reason: `finished`, `stopped` (as asked), or `failed`.
         message: what happened, in words.
+        uncertainty: sigma per atom of each committee, mean and largest, and what was kept.
     """
 
     steps: int = 0
@@ -60,6 +61,7 @@ class RunSummary:
     daemon_restarts: int = 0
     written: list[str] = field(default_factory=list)
     extensions: dict[str, str] = field(default_factory=dict)
+    uncertainty: dict[str, Any] = field(default_factory=dict)
 
     def set_work(self, work: Totals, exchanges: int) -> None:
         """Fill what follows from the daemons' totals over the steps and i-PI's messages."""
@@ -94,11 +96,23 @@ class RunSummary:
                 f"({self.evaluated_per_needed:.2f}), {self.exchanges_per_step or 0:.2f} "
                 "exchanges per step"
             ))
+        for name, values in self.uncertainty.get("committees", {}).items():
+            if values["max_at"] is not None:
+                table.add_row(f"sigma of {name}", _sigma_words(values))
         if self.daemon_restarts:
             table.add_row("daemon", f"died and was replaced {self.daemon_restarts} times")
         table.add_row("written", f"{folder}")
         table.add_row("", _shorten(self.written))
         console.print(table)
+
+
+def _sigma_words(values: dict[str, Any]) -> str:
+    at = values["max_at"]
+    return (
+        f"{1000 * values['mean']:.3g} meV/atom, largest {1000 * values['max']:.3g} at step "
+        f"{at['step']}, system {at['system']}, bead {at['bead']} (read {values['steps_read']} "
+        "times)"
+    )
 
 
 def _shorten(names: list[str], limit: int = 12) -> str:

@@ -17,13 +17,20 @@ __all__ = ["Plan", "Supervisor", "Totals"]
 RESTARTS_WITHOUT_PROGRESS = 3
 """A daemon that dies this often without finishing a round in between is not started again."""
 
+POLL_S = 0.2
+"""How often to look whether a daemon that was asked has been replaced."""
+
 
 @dataclass
 class Plan:
-    """What one daemon serves: a potential, and the sockets it connects to."""
+    """What one daemon serves: a potential, and the sockets it connects to.
+
+    `requests`: whether it will be asked for the forces of members.
+    """
 
     name: str
     config: dict[str, Any]
+    requests: bool = False
 
 
 @dataclass
@@ -84,6 +91,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self.failure: dict[str, Any] | None = None
         self.n_restarts = 0
+        self._n_asked = 0
 
     def start(self) -> None:
         """Start all daemons; they load side by side."""
@@ -128,17 +136,53 @@ class Supervisor:
             child.ask_for_report(timeout)
         return self.totals()
 
+    def ask(
+        self, socket_name: str, request: dict[str, Any], limit: float
+    ) -> dict[str, Any]:
+        """Ask the daemon of a socket, and its replacement if it dies, for at most `limit` s.
+
+        Returns the event that answers.
+
+        Raises:
+            DaemonFailure: no daemon answered.
+            SystemExit: i-PI is on its way out.
+        """
+        index = self._serving_socket(socket_name)
+        self._n_asked += 1
+        request = {**request, "members": self._n_asked}
+        asked: DaemonChild | None = None
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            child = self._children[index]
+            if child is not asked:
+                child.ask(request)
+                asked = child
+            answer = child.answer(self._n_asked, POLL_S)
+            if answer is not None:
+                return answer
+            if self.failure is not None:
+                raise DaemonFailure(str(self.failure["message"]))
+            if self.is_ending():
+                raise SystemExit  # as i-PI's own waiting ends
+            if not child.running:
+                time.sleep(POLL_S)  # another is being started
+        raise DaemonFailure(
+            f"the daemon of '{socket_name}' gave no forces of members within {limit:g} s"
+        )
+
     def replace(self, socket_name: str) -> None:
         """End the daemon that serves a socket, because it hangs; another is started."""
-        for plan, child in zip(self.plans, list(self._children), strict=True):
-            if any(target["name"] == socket_name for target in plan.config["targets"]):
-                child.kill()
+        self._children[self._serving_socket(socket_name)].kill()
 
     def stop(self, patience: float = 5.0) -> None:
         """End all daemons; those whose server said EXIT have ended by themselves."""
         self._stopping = True
         for child in list(self._children):
             child.stop(patience)
+
+    def _serving_socket(self, name: str) -> int:
+        targets = (plan.config["targets"] for plan in self.plans)
+        return next(k for k, some in enumerate(targets) if any(t["name"] == name for t in some))
 
     def _launch(self, index: int) -> DaemonChild:
         plan = self.plans[index]
@@ -149,6 +193,7 @@ class Supervisor:
             self.log_path,
             on_event=self._event,
             on_exit=lambda child: self._exited(index, child),
+            requests=plan.requests,
         )
 
     def _event(self, child: DaemonChild, event: dict[str, Any]) -> None:

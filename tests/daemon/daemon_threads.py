@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from daemon_servers import LIMIT, Peer, Reply
 
-from pimd.daemon.serve import ExitReason, Target, serve
+from pimd.daemon.models import NamedModels
+from pimd.daemon.serve import ExitReason, Target, serve, serve_named
 from pimd.evaluator import Evaluator
 from pimd.potentials.base import Potential, Structure
 
@@ -25,11 +26,11 @@ def structure(n_atoms: int, periodic: bool = False) -> Structure:
 
 
 class Daemon:
-    """`serve` in a thread."""
+    """`serve` in a thread, or `serve_named` where servers name their potentials."""
 
     def __init__(
         self,
-        potential: Potential,
+        potential: Potential | NamedModels,
         targets: list[Target],
         dump_dir: Path | str = ".",
         **options: Any,
@@ -42,13 +43,11 @@ class Daemon:
 
         def run() -> None:
             try:
-                self.reason = serve(
-                    Evaluator(potential),
-                    targets,
-                    report=self.events.append,
-                    dump_dir=dump_dir,
-                    **options,
-                )
+                options.update(report=self.events.append, dump_dir=dump_dir)
+                if isinstance(potential, NamedModels):
+                    self.reason = serve_named(potential, targets, **options)
+                else:
+                    self.reason = serve(Evaluator(potential), targets, **options)
             except BaseException as error:
                 self.error = error
 

@@ -85,16 +85,6 @@ def test_properties_travel_as_json_objects_in_atomic_units() -> None:
                 np.testing.assert_array_equal(found[3 * atom + i], charges[start + atom, :, i])
 
 
-def test_members_energies_are_sent_in_hartree() -> None:
-    members = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])  # [member, structure]
-    texts = ExtrasWriter(Spring()).write(Evaluated(np.zeros(2), member_energies=members), STARTS)
-    assert texts is not None
-    for k, text in enumerate(texts):
-        np.testing.assert_allclose(
-            json.loads(text)["committee_pot"], members[:, k] / HARTREE, rtol=1e-15
-        )
-
-
 def test_properties_that_cannot_be_sent_are_refused() -> None:
     with pytest.raises(PotentialError, match="does not give spin; its properties: born_charges"):
         ExtrasWriter(Spring(), ["spin"])

@@ -83,6 +83,21 @@ DIPOLES = "<trajectory filename='dip' stride='2' extra_type='dipole'> extras </t
 CASES = {
     "harmonic": Case("harmonic_driver.py", {"k": "1.5"}, _hydrogen()),
     "qtip4pf": Case("qtip4pf_driver.py", {"properties": "dipole"}, _water(), DIPOLES),
+    "committee": Case(
+        "committee_driver.py",
+        {
+            "members": "[(potential: harmonic; k: 1.2); (potential: harmonic; k: 1.9)]",
+            "alpha": "1.5", "device": "cpu",
+        },
+        _hydrogen(),
+        DIPOLES.replace("dipole", "committee_uncertainty"),
+    ),
+    "behler_parrinello": Case(
+        "behler_parrinello_driver.py",
+        {"dtype": "float64", "device": "cpu"},
+        _water(),
+        DIPOLES.replace("dipole", "committee_uncertainty"),
+    ),
     "ase": Case(
         "ase_driver.py", {"calculator": "ase.calculators.emt.EMT", "workers": "2"}, _copper()
     ),

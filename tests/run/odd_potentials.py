@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from pimd.potentials.base import Batch, EnergyPotential, PotentialError
+from pimd.potentials.base import (
+    Batch,
+    EnergyPotential,
+    PotentialError,
+    Prediction,
+    PropertySpec,
+    Wanted,
+)
 
 
 class Trap(EnergyPotential):
@@ -71,3 +81,70 @@ class SlowToLoad(Trap):
     def __init__(self) -> None:
         time.sleep(60.0)
         super().__init__()
+
+
+class Committee(Trap):
+    """Traps of different stiffness, k (1 + d_i) with sum d_i = 0: sigma is std(d) V exactly."""
+
+    deviations = (-0.06, -0.02, 0.03, 0.05)
+    n_members = len(deviations)
+
+    def compute(self, batch: Batch, wanted: Wanted) -> Prediction:
+        found = super().compute(batch, wanted)
+        factors = 1.0 + torch.tensor(self.deviations, dtype=torch.float64)
+        found.member_energies = factors[:, None] * found.energies
+        if wanted.member_forces:
+            assert found.forces is not None
+            found.member_forces = factors[:, None, None] * found.forces
+        if wanted.member_virials:
+            assert found.virials is not None
+            found.member_virials = factors[:, None, None, None] * found.virials
+        return found
+
+
+class NoMemberForces(Committee):
+    """Says how sure it is, and no more."""
+
+    def compute(self, batch: Batch, wanted: Wanted) -> Prediction:
+        found = super().compute(batch, wanted)
+        found.member_forces = None
+        return found
+
+
+class DiesAtMembers(Committee):
+    """Is killed when asked for the forces of members of a round, unless `marker` exists, which
+    it makes first."""
+
+    def __init__(self, marker: str, k: float = 1.0) -> None:
+        super().__init__(k)
+        self.marker = Path(marker)
+
+    def compute(self, batch: Batch, wanted: Wanted) -> Prediction:
+        if wanted.member_forces and batch.n_structures > 1 and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().compute(batch, wanted)
+
+
+class HangsAtMembers(Committee):
+    """Takes for ever when asked for the forces of members of a round, after `calls` times."""
+
+    def __init__(self, calls: int = 0) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def compute(self, batch: Batch, wanted: Wanted) -> Prediction:
+        if wanted.member_forces and batch.n_structures > 1:
+            if self.calls == 0:
+                time.sleep(3600.0)
+            self.calls -= 1
+        return super().compute(batch, wanted)
+
+
+class KnowsItsError(Trap):
+    """No members, but an uncertainty of a tenth of the energy."""
+
+    properties: Mapping[str, PropertySpec] = {"energy_uncertainty": PropertySpec("eV", ())}
+
+    def property_values(self, batch: Batch, names: tuple[str, ...]) -> dict[str, Tensor]:
+        return {"energy_uncertainty": 0.1 * self.energies(batch)}

@@ -32,7 +32,7 @@ $(NEQUIP_VENV)/installed-test: pyproject.toml constraints.txt constraints-nequip
 	@touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/pimd run inputs/water/input.xml --steps 200 --fresh
+	$(BIN)/pimd run inputs/water_committee/input.xml --steps 200 --fresh
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

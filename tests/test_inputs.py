@@ -24,7 +24,7 @@ from physics.sampling import assert_agrees
 
 INPUTS = Path(__file__).parents[1] / "inputs"
 NAMES = sorted(path.name for path in INPUTS.iterdir() if (path / "input.xml").is_file())
-LIMIT_S = {"water": 500, "water_npt": 500}
+LIMIT_S = {"water": 500, "water_committee": 500, "water_npt": 500}
 KB_EV = 8.617333262e-5
 EV_FS_HBAR = 0.6582119569509066
 
@@ -82,7 +82,7 @@ def check_averages(name: str, columns: dict[str, np.ndarray]) -> None:
 
 def test_all_inputs_are_there() -> None:
     assert NAMES == [
-        "harmonic", "parahydrogen", "silicon", "water", "water_gfn2", "water_npt"
+        "harmonic", "parahydrogen", "silicon", "water", "water_committee", "water_gfn2", "water_npt"
     ]  # fmt: skip
 
 
@@ -134,6 +134,7 @@ def test_stock_ipi_takes_them() -> None:
         "parahydrogen": (32, 12),
         "silicon": (64, 8),
         "water": (192, 32),
+        "water_committee": (192, 32),
         "water_gfn2": (9, 8),
         "water_npt": (192, 32),
     }

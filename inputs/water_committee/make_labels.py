@@ -7,7 +7,7 @@ their energies (eV) and forces (eV/Å). The three come from different boxes, so 
 them share a trajectory.
 
     train, validation   beads of path integrals and classical structures of liquid water in boxes
-                        of 16 to 64 molecules at 250 to 1000 K and 0.7 to 1.15 g/cm³, some of
+                        of 16 to 64 molecules at 260 to 1000 K and 0.7 to 1.15 g/cm³, some of
                         them shaken; clusters, dimers and monomers, stretched and compressed
     test                beads of 64 molecules, 32 beads, 300 K, 0.997 g/cm³, from a trajectory
                         of their own that starts from init.xyz

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pimd.ipi.extensions import spaced_states
 from pimd.ipi.extensions.spaced_states import SHARE, SpacedStates
+
+
+class Clock:
+    """Time that passes only where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(spaced_states, "time", clock)
+    return clock
 
 
 class FakeRun:
     """i-PI's loop in small: a step, then a copy of the state where safe_stride says so."""
 
-    def __init__(self, step_s: float, copy_s: float, stride: int = 1) -> None:
+    def __init__(self, clock: Clock, step_s: float, copy_s: float, stride: int = 1) -> None:
         self.simulation = SimpleNamespace(safe_stride=stride, chk=None)
         self.checkpoint = SimpleNamespace(simul=self.simulation)
         self.simulation.chk = self.checkpoint
@@ -24,14 +44,14 @@ class FakeRun:
         extension = SpacedStates()
 
         def store(checkpoint: Any) -> None:
-            time.sleep(copy_s)
+            clock.sleep(copy_s)
             self.stored.append(self.step)
             self.strides.append(checkpoint.simul.safe_stride)
 
         layers = extension.layers()
         self.store = layers["ipi.engine.outputs:CheckpointOutput.store"](store)
         self.run_step = layers["ipi.engine.simulation:Simulation.run_step"](
-            lambda simulation, step: time.sleep(step_s)
+            lambda simulation, step: clock.sleep(step_s)
         )
         self.run = layers["ipi.engine.simulation:Simulation.run"](self._loop)
 
@@ -43,25 +63,23 @@ class FakeRun:
                 self.store(self.checkpoint)
 
 
-def test_fast_steps_pay_little_for_copies() -> None:
-    fake = FakeRun(step_s=0.0005, copy_s=0.001)
-    start = time.perf_counter()
+def test_fast_steps_pay_little_for_copies(clock: Clock) -> None:
+    fake = FakeRun(clock, step_s=0.0005, copy_s=0.001)
     fake.run(fake.simulation, 150)
-    wall = time.perf_counter() - start
     n_copies = len(fake.stored)
-    assert 2 <= n_copies <= wall / (0.001 / SHARE) + 2
+    assert 2 <= n_copies <= clock.now / (0.001 / SHARE) + 2
     assert set(fake.strides) == {1}, "the stride of the input is what is stored"
 
 
-def test_slow_steps_are_all_kept() -> None:
-    fake = FakeRun(step_s=0.02, copy_s=0.0)
+def test_slow_steps_are_all_kept(clock: Clock) -> None:
+    fake = FakeRun(clock, step_s=0.02, copy_s=0.0005)
     fake.run(fake.simulation, 10)
     assert fake.stored == [-1, *range(10)]
 
 
 @pytest.mark.parametrize("stride", [3, 5])
-def test_a_stride_of_the_input_is_left_alone(stride: int) -> None:
-    fake = FakeRun(step_s=0.0, copy_s=0.001, stride=stride)
+def test_a_stride_of_the_input_is_left_alone(clock: Clock, stride: int) -> None:
+    fake = FakeRun(clock, step_s=0.0, copy_s=0.001, stride=stride)
     fake.run(fake.simulation, 30)
     assert fake.stored == [-1, *range(stride - 1, 30, stride)]
     assert set(fake.strides) == {stride}

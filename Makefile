@@ -1,4 +1,4 @@
-# make demo         path-integral water, one command (about two minutes on 2 cores)
+# make demo         path-integral water, one command (two to four minutes on 2 cores)
 # make test         lint, types, tests (what CI runs)
 # make test-physics slower physics against exact references
 PYTHON ?= python3

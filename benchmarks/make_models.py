@@ -11,10 +11,10 @@ from ase import Atoms
 
 __all__ = ["bare_mace", "bare_metatomic", "make_behler_parrinello", "make_mace", "make_metatomic"]
 
-CUTOFF = 5.0
+CUTOFF = 4.0
 
 
-def make_mace(path: Path, dtype: str, channels: int = 16, seed: int = 0) -> Path:
+def make_mace(path: Path, dtype: str, channels: int = 8, seed: int = 0) -> Path:
     """A MACE of two layers, scalars only, for H and O."""
     import mace  # noqa: F401  (before e3nn)
     from e3nn import o3
@@ -26,7 +26,7 @@ def make_mace(path: Path, dtype: str, channels: int = 16, seed: int = 0) -> Path
     block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
     try:
         model = modules.ScaleShiftMACE(
-            r_max=CUTOFF, num_bessel=8, num_polynomial_cutoff=5, max_ell=2, interaction_cls=block,
+            r_max=CUTOFF, num_bessel=8, num_polynomial_cutoff=5, max_ell=1, interaction_cls=block,
             interaction_cls_first=block, num_interactions=2, num_elements=2,
             hidden_irreps=o3.Irreps(f"{channels}x0e"), MLP_irreps=o3.Irreps("16x0e"),
             gate=torch.nn.functional.silu, atomic_energies=np.array([[-13.6, -2041.0]]),

@@ -306,6 +306,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
     console = Console(width=110)
+    device = options.device.partition(":")[0]
+    if device == "cuda":
+        device = torch.cuda.get_device_name().replace(" ", "_")
+    out = options.out or RESULTS / f"models_{device}.csv"
     rows: list[dict[str, object]] = []
     from pimd.ipi.structure_files import template_structure
 
@@ -325,12 +329,10 @@ def main() -> None:
                 Console(stderr=True).print(f"{model.kind}, {n_beads} beads: " + ", ".join(
                     f"{name} {v.median:.1f}" for name, v in found[n_beads].items()
                 ))
+                # a long run may be cut short
+                write_rows(out, rows + rows_of(model, found, options))
             report(model, found, console)
             rows += rows_of(model, found, options)
-    device = options.device.partition(":")[0]
-    if device == "cuda":
-        device = torch.cuda.get_device_name().replace(" ", "_")
-    out = options.out or RESULTS / f"models_{device}.csv"
     write_rows(out, rows)
     print(f"rows: {out}")
 

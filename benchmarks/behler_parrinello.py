@@ -16,7 +16,6 @@ Rows go to benchmarks/results/behler_parrinello_<device>.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from results_file import results_file, write_rows
 from rich.console import Console
 from rich.table import Table
 from water import Beads
@@ -36,7 +36,6 @@ from pimd.potentials.base import Batch, Wanted
 from pimd.potentials.behler_parrinello import BehlerParrinello
 from pimd.potentials.neighbours import NeighbourLists
 
-RESULTS = Path(__file__).resolve().parent / "results"
 MEMBERS = (1, 2, 4, 8)
 
 
@@ -80,16 +79,6 @@ def variants(whole: BehlerParrinello, lists: NeighbourLists) -> list[Variant]:
     return found
 
 
-def batch_of(beads: Beads, device: torch.device) -> Batch:
-    positions = beads.next()
-    n, n_atoms = positions.shape[:2]
-    return Batch.from_arrays(
-        positions.reshape(-1, 3), np.broadcast_to(beads.cell, (n, 3, 3)),
-        np.ones((n, 3), dtype=bool), np.tile(beads.numbers, n), np.full(n, n_atoms),
-        device=device,
-    )  # fmt: skip
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--beads", type=int, default=32)
@@ -112,12 +101,12 @@ def main() -> None:
     lists = NeighbourLists(potential.cutoff)
     beads = Beads(args.atoms, args.beads)
     all_variants = variants(potential, lists)
-    batch = lists.attach(batch_of(beads, potential.device))
+    batch = lists.attach(beads.batch(beads.next(), potential.device))
     for variant in all_variants:
         variant.run(batch)  # allocations
     end, rounds = time.perf_counter() + args.seconds, 0
     while rounds < 2 or time.perf_counter() < end:
-        bare = batch_of(beads, potential.device)
+        bare = beads.batch(beads.next(), potential.device)
         batch = lists.attach(bare)
         first = rounds % len(all_variants)  # none always comes after the same other
         for variant in [*all_variants[first:], *all_variants[:first]]:
@@ -150,12 +139,8 @@ def report(args: argparse.Namespace, found: list[Variant], n_pairs: int) -> None
         })  # fmt: skip
     console = Console()
     console.print(table)
-    out = args.out or RESULTS / f"behler_parrinello_{args.device.partition(':')[0]}.csv"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    out = args.out or results_file("behler_parrinello", args.device)
+    write_rows(out, rows)
     console.print(f"wrote {out}")
 
 

@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from ipi_runs import write_rows
 from make_models import make_behler_parrinello, make_mace
+from results_file import device_name, results_file, write_rows
 from rich.console import Console
 from rich.table import Table
 
@@ -46,7 +46,6 @@ from pimd.structure import Structure
 from pimd.units import BOHR_ANGSTROM
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).resolve().parent / "results"
 EXTRAS = ("none", "energies", "forces")
 
 
@@ -142,7 +141,7 @@ def main() -> None:
                     table.add_row(name, extras, str(n_beads), *cells)
                 Console(stderr=True).print(f"{kind}, {n_beads} beads: done")
     console.print(table)
-    out = options.out or RESULTS / f"committee_{options.device.partition(':')[0]}.csv"
+    out = options.out or results_file("committee", options.device)
     write_rows(out, rows)
     print(f"rows: {out}")
 
@@ -155,10 +154,10 @@ def row(
     name: str, extras: str, n_members: int, n_beads: int, ms: Sequence[float],
     options: argparse.Namespace,
 ) -> dict[str, object]:
-    device = torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu"
     low, median, high = np.percentile(ms, [25, 50, 75])
     return {
-        "date": date.today().isoformat(), "device": device, "cores": os.cpu_count(),
+        "date": date.today().isoformat(), "device": device_name(options.device),
+        "cores": os.cpu_count(),
         "threads": options.threads, "torch": torch.__version__,
         "pimd": metadata.version("pimd"), "committee": name, "extras": extras,
         "members": n_members, "atoms": 192, "beads": n_beads, "rounds": len(ms),

@@ -21,8 +21,6 @@ Rows go to benchmarks/results/device_<device name>.csv.
 from __future__ import annotations
 
 import argparse
-import csv
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from results_file import device_name, results_file, write_rows
 from rich.console import Console
 
 from pimd.daemon.memory import keep_memory
@@ -249,7 +248,7 @@ def main() -> None:
     beads = [int(n) for n in given.beads.split(",")] if given.beads else list(
         QUICK_BEADS if given.quick else BEADS
     )  # fmt: skip
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    name = device_name(device)
     bench = Bench(device, seconds, console)
     bench.about = {
         "date": date.today().isoformat(), "device": name, "torch": torch.__version__,
@@ -260,13 +259,8 @@ def main() -> None:
     water = template_structure(given.structure)
     for spec in [WATER, *given.model] if not given.quick else given.model:
         measure(bench, spec, water, beads, modes, ways)
-    given.results.mkdir(parents=True, exist_ok=True)
-    place = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
-    file = given.results / f"device_{place}.csv"
-    with file.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, list(bench.rows[0]))
-        writer.writeheader()
-        writer.writerows(bench.rows)
+    file = results_file("device", device, given.results)
+    write_rows(file, bench.rows)
     console.print(f"{len(bench.rows)} rows in {file}")
 
 

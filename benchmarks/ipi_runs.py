@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import signal
@@ -12,9 +11,38 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["block_timings", "run_stock", "start", "stop", "wait", "write_rows"]
+__all__ = ["XML", "block_timings", "run_stock", "start", "stop", "wait"]
 
 TIME_LIMIT_S = 600.0
+
+XML = """<simulation verbosity='{verbosity}'>
+  <output prefix='simulation'>
+    <properties stride='{stride}' filename='out'> [ {columns} ] </properties>
+  </output>
+  <total_steps>{n_steps}</total_steps>
+  <prng><seed>12345</seed></prng>
+  <ffsocket name='forces' mode='unix' pbc='false'>
+    <address>{address}</address>
+    {batch_size}
+    <parameters> {spec} </parameters>
+  </ffsocket>
+  <system>
+    <initialize nbeads='{n_beads}'>
+      <file mode='{format}'> initial.xyz </file>
+      <velocities mode='thermal' units='kelvin'> 300 </velocities>
+    </initialize>
+    <forces><force forcefield='forces'/></forces>
+    <motion mode='dynamics'>
+      <dynamics mode='nvt'>
+        <timestep units='femtosecond'> {timestep_fs} </timestep>
+        <thermostat mode='pile_l'><tau units='femtosecond'> 100 </tau></thermostat>
+      </dynamics>
+    </motion>
+    <ensemble><temperature units='kelvin'> 300 </temperature></ensemble>
+  </system>
+</simulation>
+"""
+"""NVT with PILE-L from initial.xyz, read by stock i-PI and by `pimd run`."""
 
 
 def block_timings(log: str, first_step: int) -> list[float]:
@@ -83,11 +111,3 @@ def stop(process: subprocess.Popen | None) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -41,42 +41,14 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.io import write
-from ipi_runs import block_timings, run_stock, start, stop, wait, write_rows
+from ipi_runs import XML, block_timings, run_stock, start, stop, wait
 from make_models import bare_mace, bare_metatomic, make_mace, make_metatomic
+from results_file import device_name, results_file, write_rows
 from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).resolve().parent / "results"
 WARM_UP_STEPS = 2
-
-XML = """<simulation verbosity='high'>
-  <output prefix='simulation'>
-    <properties stride='1' filename='out'> [ step, conserved, potential ] </properties>
-  </output>
-  <total_steps>{n_steps}</total_steps>
-  <prng><seed>12345</seed></prng>
-  <ffsocket name='forces' mode='unix' pbc='false'>
-    <address>{address}</address>
-    {batch_size}
-    <parameters> {spec} </parameters>
-  </ffsocket>
-  <system>
-    <initialize nbeads='{n_beads}'>
-      <file mode='ase'> initial.xyz </file>
-      <velocities mode='thermal' units='kelvin'> 300 </velocities>
-    </initialize>
-    <forces><force forcefield='forces'/></forces>
-    <motion mode='dynamics'>
-      <dynamics mode='nvt'>
-        <timestep units='femtosecond'> 0.25 </timestep>
-        <thermostat mode='pile_l'><tau units='femtosecond'> 100 </tau></thermostat>
-      </dynamics>
-    </motion>
-    <ensemble><temperature units='kelvin'> 300 </temperature></ensemble>
-  </system>
-</simulation>
-"""
 
 
 @dataclass
@@ -218,8 +190,9 @@ class Runs:
         spec = f"{{potential: {self.model.kind}, model: {self.model.file}, device: {self.device}"
         spec += f", dtype: {self.dtype}}}" if self.model.kind == "mace" else "}"
         (folder / "input.xml").write_text(XML.format(
-            n_steps=self.options.steps + WARM_UP_STEPS, n_beads=self.n_beads, address=address,
-            batch_size=batch_size, spec=spec,
+            verbosity="high", stride=1, columns="step, conserved, potential", format="ase",
+            n_steps=self.options.steps + WARM_UP_STEPS, n_beads=self.n_beads, timestep_fs=0.25,
+            address=address, batch_size=batch_size, spec=spec,
         ))
 
 
@@ -265,13 +238,13 @@ def report(model: Model, found: dict[int, dict[str, Variant]], console: Console)
 def rows_of(
     model: Model, found: dict[int, dict[str, Variant]], options: argparse.Namespace
 ) -> list[dict[str, object]]:
-    device = torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu"
     library = {"mace": "mace-torch", "metatomic": "metatomic-torch"}[model.kind]
     rows: list[dict[str, object]] = []
     for n_beads, variants in found.items():
         for name, v in variants.items():
             rows.append({
-                "date": date.today().isoformat(), "device": device, "cores": os.cpu_count(),
+                "date": date.today().isoformat(), "device": device_name(options.device),
+                "cores": os.cpu_count(),
                 "threads": options.threads, "dtype": options.dtype,
                 "pimd": metadata.version("pimd"), "ipi": metadata.version("ipi"),
                 "torch": torch.__version__, "library": library,
@@ -306,10 +279,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
     console = Console(width=110)
-    device = options.device.partition(":")[0]
-    if device == "cuda":
-        device = torch.cuda.get_device_name().replace(" ", "_")
-    out = options.out or RESULTS / f"models_{device}.csv"
+    out = options.out or results_file("models", options.device)
     rows: list[dict[str, object]] = []
     from pimd.ipi.structure_files import template_structure
 

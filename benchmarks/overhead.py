@@ -26,40 +26,12 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from ipi_runs import block_timings, run_stock, start, stop, wait, write_rows
+from ipi_runs import XML, block_timings, run_stock, start, stop, wait
+from results_file import RESULTS, write_rows
 from rich.console import Console
 from rich.table import Table
 
-RESULTS = Path(__file__).resolve().parent / "results"
 SIZES = ((24, 32), (192, 8), (192, 32), (648, 32), (648, 64))
-
-XML = """<simulation verbosity='medium'>
-  <output prefix='simulation'>
-    <properties stride='100' filename='out'> [ step, conserved, temperature ] </properties>
-  </output>
-  <total_steps>{n_steps}</total_steps>
-  <prng><seed>12345</seed></prng>
-  <ffsocket name='forces' mode='unix' pbc='false'>
-    <address>{address}</address>
-    <batch_size>{n_beads}</batch_size>
-    <parameters> {{potential: free}} </parameters>
-  </ffsocket>
-  <system>
-    <initialize nbeads='{n_beads}'>
-      <file mode='xyz'> initial.xyz </file>
-      <velocities mode='thermal' units='kelvin'> 300 </velocities>
-    </initialize>
-    <forces><force forcefield='forces'/></forces>
-    <motion mode='dynamics'>
-      <dynamics mode='nvt'>
-        <timestep units='femtosecond'> 0.5 </timestep>
-        <thermostat mode='pile_l'><tau units='femtosecond'> 100 </tau></thermostat>
-      </dynamics>
-    </motion>
-    <ensemble><temperature units='kelvin'> 300 </temperature></ensemble>
-  </system>
-</simulation>
-"""
 
 COUNTING_CLIENT = '''import atexit, json
 from ipi.pes.gas import Gas_driver
@@ -121,7 +93,11 @@ def write_input(folder: Path, n_atoms: int, n_beads: int, n_steps: int, address:
     lines += [f"H {x:.6f} {y:.6f} {z:.6f}" for x, y, z in positions]
     (folder / "initial.xyz").write_text("\n".join(lines) + "\n")
     (folder / "input.xml").write_text(
-        XML.format(n_steps=n_steps, n_beads=n_beads, address=address)
+        XML.format(
+            verbosity="medium", stride=100, columns="step, conserved, temperature", format="xyz",
+            n_steps=n_steps, n_beads=n_beads, timestep_fs=0.5, address=address,
+            batch_size=f"<batch_size>{n_beads}</batch_size>", spec="{potential: free}",
+        )
     )
 
 

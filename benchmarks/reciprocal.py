@@ -11,17 +11,16 @@ which size the mesh pays. Rows go to benchmarks/results/reciprocal_cpu.csv.
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import time
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import torch
 from make_water import lattice_box
+from results_file import results_file, write_rows
 from rich.console import Console
 from rich.table import Table
 from torchpme import CoulombPotential, EwaldCalculator
@@ -30,7 +29,7 @@ from pimd.potentials.ewald import reciprocal_sum
 from pimd.potentials.ewald_splitting import MESH_ALPHA, splitting
 from pimd.potentials.particle_mesh import MeshSum
 
-OUT = Path(__file__).resolve().parent / "results" / "reciprocal_cpu.csv"
+OUT = results_file("reciprocal", "cpu")
 SIZES = ((24, 32), (192, 32), (768, 8), (3000, 2), (12000, 1))
 ACCURACY = 1e-5
 LARGEST_FOR_TORCH_PME_EWALD = 3000
@@ -92,11 +91,7 @@ def main() -> None:
             for name, ms in times.items() if not math.isnan(ms)
         ]  # fmt: skip
     Console(width=100).print(table)
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    with OUT.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(OUT, rows)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ Rows go to benchmarks/results/water_<device>.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import shutil
 import time
@@ -33,6 +32,7 @@ import numpy as np
 import torch
 from fortran_driver import FortranDrivers
 from make_water import Water, lattice_box
+from results_file import results_file, write_rows
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -40,7 +40,6 @@ from rich.table import Table
 from pimd.potentials.base import Batch, Wanted
 from pimd.potentials.qtip4pf import QTIP4PF
 
-RESULTS = Path(__file__).resolve().parent / "results"
 BEADS = (1, 2, 4, 8, 16, 32, 64)
 ATOMS = (24, 48, 96, 192, 384, 768, 1536, 3000)
 SECONDS = 0.5
@@ -71,22 +70,24 @@ class Beads:
         angle = 2 * np.pi * 0.25 / 10 * self._round
         return self.start + self._sizes * np.cos(angle + self._phases)
 
+    def batch(self, positions: np.ndarray, device: torch.device) -> Batch:
+        """Beads at `positions`, Å, (n_beads, n_atoms, 3), periodic."""
+        n, n_atoms = positions.shape[:2]
+        return Batch.from_arrays(
+            positions.reshape(-1, 3),
+            np.broadcast_to(self.cell, (n, 3, 3)),
+            np.ones((n, 3), dtype=bool),
+            np.tile(self.numbers, n),
+            np.full(n, n_atoms),
+            device=device,
+        )
+
 
 def ours(beads: Beads, potential: QTIP4PF) -> Round:
     """Evaluates a round in one call."""
-    n_atoms = len(beads.numbers)
 
     def evaluate(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        n = len(positions)
-        batch = Batch.from_arrays(
-            positions.reshape(-1, 3),
-            np.broadcast_to(beads.cell, (n, 3, 3)),
-            np.ones((n, 3), dtype=bool),
-            np.tile(beads.numbers, n),
-            np.full(n, n_atoms),
-            device=potential.device,
-        )
-        prediction = potential.compute(batch, Wanted())
+        prediction = potential.compute(beads.batch(positions, potential.device), Wanted())
         assert prediction.forces is not None
         return prediction.energies.cpu().numpy(), prediction.forces.cpu().numpy()
 
@@ -140,7 +141,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    out = args.out or RESULTS / f"water_{args.device.partition(':')[0]}.csv"
+    out = args.out or results_file("water", args.device)
     threads = torch.get_num_threads()
     console, rows = Console(width=110), []
     table = Table("atoms", "beads", "ours ms", "atoms/s", "Fortran ms", "atoms/s", "speed-up")
@@ -174,11 +175,7 @@ def main() -> None:
         table.add_row(*cells, *([f"{medians[1] / medians[0]:.2f}"] if len(medians) > 1 else []))
     console.print(table)
     report_slopes(console, rows, args.beads)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(out, rows)
     console.print(f"wrote {out}")
 
 

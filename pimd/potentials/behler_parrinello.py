@@ -22,8 +22,7 @@ from pimd.potentials.base import Batch, Prediction, PropertySpec, Wanted
 from pimd.potentials.bp_file import load_model, save_model
 from pimd.potentials.bp_model import BPModel
 from pimd.potentials.bp_stacking import stack_models
-from pimd.potentials.models import PRECISIONS, model_device
-from pimd.potentials.options import choice
+from pimd.potentials.models import asked_precision, model_device
 from pimd.potentials.pair_vectors import (
     PairVectorPotential,
     VectorOutputs,
@@ -61,10 +60,9 @@ class BehlerParrinello(PairVectorPotential):
         device: str | torch.device | None = None,
         calibrated: bool = True,
     ) -> None:
-        wanted = None
-        if dtype is not None and dtype != "model":
-            wanted = PRECISIONS[choice("dtype", dtype, ("model", *PRECISIONS))]
-        found, card = load_model(model or EMBEDDED_MODEL, wanted, model_device(device))
+        found, card = load_model(
+            model or EMBEDDED_MODEL, asked_precision(dtype), model_device(device)
+        )
         self._take(found, card, calibrated)
 
     @classmethod

@@ -18,15 +18,14 @@ import torch
 from torch import Tensor
 
 from pimd.potentials.base import Batch, PotentialError
-from pimd.potentials.options import choice, torch_device
+from pimd.potentials.options import PRECISIONS, choice, torch_device
 
 __all__ = [
-    "CompositionBaseline", "SpeciesTable", "model_device", "model_file", "model_precision",
-    "require",
+    "CompositionBaseline", "SpeciesTable", "asked_precision", "model_device", "model_file",
+    "model_precision", "require",
 ]
 
 N_ELEMENTS = 119
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 def require(module: str, extra: str) -> ModuleType:
@@ -69,9 +68,14 @@ def model_device(device: str | torch.device | None) -> torch.device:
 
 def model_precision(dtype: str | None, stored: torch.dtype) -> torch.dtype:
     """What a model computes in: `float32`, `float64`, or as it is stored (None or `model`)."""
+    return asked_precision(dtype) or stored
+
+
+def asked_precision(dtype: str | None) -> torch.dtype | None:
+    """The dtype a user named; None for None or `model`: as the model is stored."""
     if dtype is None or dtype == "model":
-        return stored
-    return PRECISIONS[choice("dtype", dtype, tuple(PRECISIONS))]
+        return None
+    return PRECISIONS[choice("dtype", dtype, ("model", *PRECISIONS))]
 
 
 class SpeciesTable:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from pimd.potentials.base import PotentialError
 from pimd.potentials.models import model_device, model_file
+from pimd.potentials.options import PRECISIONS
 from pimd.potentials.torchscript import changing_shapes, load_torchscript, precision_of
 
 __all__ = ["CompiledModel", "how_to_compile", "read_model"]
@@ -41,7 +42,6 @@ INSTRUCTIONS = {
 }
 """Word in AOTI_CPU_ISA -> function of torch.cpu that says whether this processor has it."""
 
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 METADATA = ("r_max", "type_names", "per_edge_type_cutoff", "model_dtype")
 CUSTOM_LIBRARIES = "nequip_custom_ops_libs.txt"
 

@@ -8,14 +8,14 @@ import torch
 
 from pimd.potentials.base import PotentialError
 
-__all__ = ["choice", "length", "number", "torch_device", "torch_dtype"]
+__all__ = ["PRECISIONS", "choice", "length", "number", "torch_device", "torch_dtype"]
 
-_DTYPES = {"float64": torch.float64, "float32": torch.float32}
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
     """torch.float64 or torch.float32 of its name. Raises PotentialError for others."""
-    for name, value in _DTYPES.items():
+    for name, value in PRECISIONS.items():
         if dtype in (value, name):
             return value
     raise PotentialError(f"dtype is float64 or float32, got {dtype!r}")

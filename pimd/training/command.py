@@ -243,8 +243,6 @@ def _report(console: Console, trained: Trained) -> None:
     _say(console, f"weights of epoch {trained.best_epoch} of {len(trained.history)}")
     _say(console, f"alpha {fit.alpha:.4g} ± {fit.error:.2g} ({fit.note})")
     _say(console, "written: " + ", ".join(map(str, trained.written)))
-    if not any(path.suffix == ".png" for path in trained.written):
-        _say(console, "no figures: pip install 'pimd[train]' brings matplotlib")
 
 
 def _say(console: Any, text: str) -> None:

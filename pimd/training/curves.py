@@ -8,31 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from pimd.potentials.models import require
 from pimd.training.evaluation import Evaluation
 from pimd.training.trainer import Epoch
 
-__all__ = ["draw_calibration", "draw_learning", "draw_parity", "have_matplotlib"]
+__all__ = ["draw_calibration", "draw_learning", "draw_parity"]
 
 COLOURS = {"train": "#4477aa", "validation": "#ee6677", "test": "#228833"}
 """Paul Tol's bright scheme, safe for the colour-blind."""
 BINS = 8
 
 
-def have_matplotlib() -> bool:
-    """Whether figures can be drawn."""
-    from pimd.structure import PotentialError
-
-    try:
-        require("matplotlib", "train")
-    except PotentialError:
-        return False
-    return True
-
-
 def _figure(columns: int, height: float = 3.6) -> tuple[Any, list[Any]]:
     """A figure without a window, and its axes from left to right."""
-    require("matplotlib", "train")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

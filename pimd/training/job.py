@@ -13,12 +13,12 @@ import torch
 
 from pimd.potentials.behler_parrinello import BPModel, save_model
 from pimd.potentials.element_networks import ElementNetworks
-from pimd.potentials.models import PRECISIONS
+from pimd.potentials.options import PRECISIONS
 from pimd.potentials.symmetry_functions import default_settings
 from pimd.training.baseline import refuse_outliers
 from pimd.training.card import write_card
 from pimd.training.checkpoint import digest_of, fingerprint, load_checkpoint, save_checkpoint
-from pimd.training.curves import draw_calibration, draw_learning, draw_parity, have_matplotlib
+from pimd.training.curves import draw_calibration, draw_learning, draw_parity
 from pimd.training.data import Labelled, Split, elements_of
 from pimd.training.evaluation import (
     CalibrationFit,
@@ -169,8 +169,7 @@ class Job:
         written = [self.files.model, self.files.card_json, self.files.card_text]
         save_model(self.model, self.files.model, card)
         write_card(card, self.files.card_json, self.files.card_text)
-        if have_matplotlib():
-            written += self._draw(sets, calibration.alpha)
+        written += self._draw(sets, calibration.alpha)
         history, best = self.trainer.history, self.trainer.best_epoch
         if self.trainer.done:
             self.files.checkpoint.unlink(missing_ok=True)

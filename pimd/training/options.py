@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pimd.potentials.options import PRECISIONS
 from pimd.training.data import DataError
 from pimd.training.loss import Schedule
 
 __all__ = ["TrainingOptions"]
-
-PRECISIONS = ("float32", "float64")
 
 
 @dataclass(frozen=True)

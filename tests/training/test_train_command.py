@@ -33,7 +33,6 @@ def test_trains_and_writes_all(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Model, card and figures; the model gives the errors that the card states."""
-    pytest.importorskip("matplotlib")
     command = ["train", "data.extxyz", "--out", "m.npz", "--epochs", "6", *SMALL]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")

@@ -14,7 +14,7 @@ files, small random models are made: a MACE of 2 layers, and a metatomic pair po
     ase                    velocity Verlet with the library's ASE calculator, for P = 1
 
 They take turns, and the order is reversed every other time, so that a busy machine slows all. ms
-per step is the median over steps, the first two left out. `model share` is the part of a step
+per step is the median over steps, the first three left out. `model share` is the part of a step
 that `pimd run` spends in the model (summary.json). Rows go to
 benchmarks/results/models_<device>.csv.
 """
@@ -48,7 +48,7 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-WARM_UP_STEPS = 2
+WARM_UP_STEPS = 3
 
 
 @dataclass
@@ -168,7 +168,7 @@ class Runs:
                 driver += ",mace_kwargs=mace.json"
             client = ["-m", self.model.kind, "-o", driver]
             log = run_stock(folder, address, client, self.options.threads)
-            self._add(block_timings(log, WARM_UP_STEPS + 1))
+            self._add(block_timings(log, WARM_UP_STEPS))
 
     def pimd_run(self) -> None:
         with scratch() as folder:
@@ -182,7 +182,7 @@ class Runs:
             finally:
                 stop(process)
             summary = json.loads((folder / "run" / "summary.json").read_text())
-            self._add(block_timings((folder / "run" / "i-pi.log").read_text(), WARM_UP_STEPS + 1))
+            self._add(block_timings((folder / "run" / "i-pi.log").read_text(), WARM_UP_STEPS))
             self.found[self.name].model_share.append(summary["time_fractions"]["model"])
 
     def _write(self, folder: Path, address: str, batch_size: str) -> None:

@@ -23,6 +23,8 @@ KB_EV_PER_KELVIN = 8.617333262e-5
 """Boltzmann constant in eV/K."""
 KB_HARTREE_PER_KELVIN = 3.1668115634556e-6
 """Boltzmann constant in hartree/K."""
+AMU_ANGSTROM2_PER_FS2_EV = AMU_ELECTRON_MASS * (ATOMIC_TIME_FS / BOHR_ANGSTROM) ** 2 * HARTREE_EV
+"""One amu Å²/fs² in eV (one hartree is m_e a0² per squared atomic unit of time)."""
 HBAR_EV_FS = 0.6582119569509066
 """Reduced Planck constant in eV fs."""
 COULOMB_EV_ANGSTROM = HARTREE_EV * BOHR_ANGSTROM

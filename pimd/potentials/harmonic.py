@@ -19,12 +19,9 @@ from pimd.potentials.base import (
     check_wanted,
 )
 from pimd.potentials.options import number, torch_device, torch_dtype
-from pimd.units import AMU_ELECTRON_MASS, ATOMIC_TIME_FS, BOHR_ANGSTROM, HARTREE_EV
+from pimd.units import AMU_ANGSTROM2_PER_FS2_EV
 
 __all__ = ["Harmonic", "force_constant"]
-
-AMU_ANGSTROM2_PER_FS2_EV = AMU_ELECTRON_MASS * (ATOMIC_TIME_FS / BOHR_ANGSTROM) ** 2 * HARTREE_EV
-"""One amu Å²/fs² in eV (one hartree is m_e a0² per squared atomic unit of time)."""
 
 LIGHT_CM_PER_FS = 2.99792458e-5
 """Speed of light in vacuum, exact."""

@@ -218,7 +218,7 @@ class Evaluator:
         if bad.size:
             problem = int(bad[0]), f"the energy is {result.energies[bad[0]]}"
         elif result.forces is not None and result.forces.size:
-            largest = np.abs(result.forces).max()
+            largest = max(result.forces.max(), -result.forces.min())
             if not largest <= self.force_limit:  # also true for NaN
                 worst = np.abs(result.forces).max(axis=1)
                 atom = int(np.argmax(~(worst <= self.force_limit)))
@@ -228,7 +228,8 @@ class Evaluator:
                     f"the force on atom {atom - first} is {result.forces[atom]} eV/Å "
                     f"(limit {self.force_limit:g})"
                 )
-        if problem is None and result.virials is not None:
+        # (a sum is finite only if all its terms are)
+        if problem is None and result.virials is not None and not np.isfinite(result.virials.sum()):
             bad = np.flatnonzero(~np.isfinite(result.virials).all(axis=(1, 2)))
             if bad.size:
                 problem = int(bad[0]), "the virial is not finite"

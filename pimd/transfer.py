@@ -80,7 +80,7 @@ def fetch(tensors: Sequence[Tensor], *, packed: bool | None = None) -> list[np.n
         return []
     device = tensors[0].device
     if not (device.type != "cpu" if packed is None else packed):
-        return [tensor.detach().cpu().double().numpy() for tensor in tensors]
+        return [tensor.detach().to("cpu", torch.float64).numpy() for tensor in tensors]
     flat = torch.cat([tensor.detach().reshape(-1).to(torch.float64) for tensor in tensors])
     host = _host_buffer(len(flat), torch.float64, device)
     host.copy_(flat, non_blocking=True)

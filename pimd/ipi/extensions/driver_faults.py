@@ -24,7 +24,7 @@ from ipi.utils.softexit import softexit
 
 from pimd.ipi.extensions.patching import Layer
 
-__all__ = ["BadReply", "driver_layers"]
+__all__ = ["BadReply", "driver_layers", "look_at", "wrong_atoms"]
 
 SEND_LIMIT_S = 2.0
 """How long an idle driver may leave a message in its socket before it counts as lost."""
@@ -184,10 +184,11 @@ def _receive_into(driver: Any, view: memoryview, n_head: int, natoms: int) -> No
                 raise Disconnected(f"it answered GETFORCE with {bytes(view[:HDRLEN])!r}")
             came = int(np.frombuffer(view[n_head - 4 : n_head], np.int32)[0])
             if came != natoms:
-                raise _wrong_atoms(driver, natoms, came)
+                raise wrong_atoms(driver, natoms, came)
 
 
-def _wrong_atoms(driver: Any, expected: int, came: int | None) -> BadReply:
+def wrong_atoms(driver: Any, expected: int, came: int | None) -> BadReply:
+    """What to say of an answer with `came` atoms instead of `expected`; None: not known."""
     text = f"the driver returned forces for {'other' if came is None else came} atoms, "
     text += f"expected {expected}: start it with the structure of this forcefield"
     if driver.batch_size > 1:
@@ -203,7 +204,7 @@ def _checked(receive: Any) -> Any:
 
     def recv_forces(self: Any, natoms: int) -> list[Any]:
         result: list[Any] = receive(self, natoms)
-        _look_at(result, 0)
+        look_at(result, 0)
         return result
 
     return recv_forces
@@ -217,15 +218,15 @@ def _checked_batch(receive: Any) -> Any:
             results: list[list[Any]] = receive(self, natoms, n_real)
         except InvalidSize:  # the number that was read last is still in the buffer
             came = int(np.frombuffer(self._buf[:4].tobytes(), np.int32)[0])
-            raise _wrong_atoms(self, natoms, came) from None
+            raise wrong_atoms(self, natoms, came) from None
         for index, result in enumerate(results):
-            _look_at(result, index)
+            look_at(result, index)
         return results
 
     return recv_forces
 
 
-def _look_at(result: list[Any], index: int) -> None:
+def look_at(result: list[Any], index: int) -> None:
     """Raise BadReply unless energy, forces and virial are finite."""
     energy, forces, virial = result[0], result[1], result[2].ravel()
     # a squared norm is finite only if all its terms are: three numbers to look at, not 3 N + 10;
@@ -252,7 +253,7 @@ def _getforce(stock: Any) -> Any:
 
     def getforce(self: Any) -> list[Any]:
         result: list[Any] = stock(self)
-        _look_at(result, 0)
+        look_at(result, 0)
         return result
 
     return getforce

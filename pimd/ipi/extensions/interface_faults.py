@@ -23,7 +23,7 @@ from ipi.utils.softexit import softexit
 from pimd.ipi.extensions.driver_faults import BadReply
 from pimd.ipi.extensions.patching import Layer
 
-__all__ = ["LIMITS", "Limits", "interface_layers"]
+__all__ = ["LIMITS", "Limits", "close_driver", "ending", "interface_layers", "overdue"]
 
 MAX_LOST = 10
 """A structure that this many drivers in a row were lost with is not given to another."""
@@ -56,7 +56,7 @@ class Limits:
 LIMITS = Limits()
 
 
-def _ending(interface: Any) -> bool:
+def ending(interface: Any) -> bool:
     """Whether the polling thread of an interface has been asked to end."""
     loop = getattr(interface, "polling", None)
     return bool(softexit.triggered or (loop is not None and not loop[0]))
@@ -78,7 +78,7 @@ def _pool_update(_stock: Any) -> Any:
                 _let_go(self, client)
         patience = 0.0 if self.clients else SERVERTIMEOUT
         deadline = time.monotonic() + GREETING_S
-        while time.monotonic() < deadline and not _ending(self):
+        while time.monotonic() < deadline and not ending(self):
             if not _readable([self.server], patience):
                 break
             client = _greet(self)
@@ -110,7 +110,7 @@ def _greet(interface: Any) -> Any:
     driver.exit_on_disconnect = False
     if not driver.status & Status.Up or driver.status & Status.HasData:
         _warn("a connection is no driver that is ready to begin; closing it")
-        _close(driver)
+        close_driver(driver)
         return None
     driver.exit_on_disconnect = interface.exit_on_disconnect
     info(" @SOCKET: a driver has connected.", verbosity.low)
@@ -120,7 +120,7 @@ def _greet(interface: Any) -> Any:
 def _let_go(interface: Any, client: Any) -> None:
     """Remove a driver; what it was working on is queued again."""
     _warn(f"driver {client.peername} is gone; removing it from the list")
-    _close(client)
+    close_driver(client)
     client.status = Status.Disconnected
     interface.clients.remove(client)
     for job in interface.jobs[:]:
@@ -133,7 +133,8 @@ def _let_go(interface: Any, client: Any) -> None:
         _lost(interface, requests, client)
 
 
-def _close(client: Any) -> None:
+def close_driver(client: Any) -> None:
+    """Say EXIT to a driver, if that goes, and close its connection."""
     try:
         client.shutdown(socket.SHUT_RDWR)
     except OSError:
@@ -188,7 +189,7 @@ def _pool_distribute_select(_stock: Any) -> Any:
 
     def pool_distribute_select(self: Any) -> None:
         bells = [self.requests.bell] if hasattr(self.requests, "bell") else []
-        while not _ending(self):
+        while not ending(self):
             _give_out(self)
             if not self.jobs:
                 break
@@ -202,7 +203,7 @@ def _pool_distribute_select(_stock: Any) -> Any:
                 if id(client) in ready or client.fileno() < 0:
                     self.jobs.remove(job)
                     _collect(self, requests, client)
-                elif _overdue(self, requests):
+                elif overdue(self, requests):
                     self.jobs.remove(job)
                     _give_up_on(self, requests, client)
             if id(self.server) in ready or _has_lost_drivers(self):
@@ -244,7 +245,8 @@ def _collect(interface: Any, requests: Any, client: Any) -> None:
         client.status = Status.Disconnected
 
 
-def _overdue(interface: Any, requests: Any) -> bool:
+def overdue(interface: Any, requests: Any) -> bool:
+    """Whether what was sent together has been out for longer than is allowed."""
     limits = [limit for limit in (interface.timeout, LIMITS.compute) if limit > 0]
     start = _as_list(requests)[0]["start"]
     return bool(limits) and start > 0 and time.time() - start > min(limits)
@@ -254,7 +256,7 @@ def _give_up_on(interface: Any, requests: Any, client: Any) -> None:
     """Disconnect a driver that has been silent for too long."""
     start = _as_list(requests)[0]["start"]
     _warn(f"no answer for {time.time() - start:.1f} s; disconnecting driver {client.peername}")
-    _close(client)
+    close_driver(client)
     if LIMITS.on_silent is not None:
         LIMITS.on_silent(getattr(interface, "forcefield", ""))
     _lost(interface, requests, client)
@@ -278,7 +280,7 @@ def _check_job_finished(_stock: Any) -> Any:
                 _lost(self, request, client)
                 return 0
             return 1
-        if _overdue(self, request):
+        if overdue(self, request):
             _give_up_on(self, request, client)
             return 0
         return -1

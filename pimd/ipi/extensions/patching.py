@@ -80,6 +80,13 @@ class Extension:
                 return f"i-PI {version('ipi')} has a {target} of its own"
         return None
 
+    def left_to_ipi(self, simulation: Any) -> list[str]:
+        """What of a bound simulation is left to i-PI's own code, and why, one line each.
+
+        Empty where the extension does all that it is for, or cannot tell yet.
+        """
+        return []
+
     def enable(self) -> None:
         """Put the layers on. Enabling twice is enabling once."""
         if is_enabled(self.name):

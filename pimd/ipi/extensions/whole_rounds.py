@@ -38,10 +38,12 @@ class Counter:
     Attributes:
         exchanges: messages with positions, each answered by one message with forces.
         requests: structures in them that i-PI asked for, padding not counted.
+        direct: of the exchanges, those without i-PI's requests (`direct_rounds`).
     """
 
     exchanges: int = 0
     requests: int = 0
+    direct: int = 0
 
 
 _counters: dict[str, Counter] = {}

@@ -51,6 +51,7 @@ def main() -> None:
         "first_step": first,
         "failure": vars(extensions.FAILURE) if extensions.FAILURE else {},
         "message": extensions.failure_message(),
+        "direct": {name: c.direct for name, c in extensions.counters().items()},
         "counters": {name: [c.exchanges, c.requests] for name, c in extensions.counters().items()},
     }
     with open("report.json", "w") as file:

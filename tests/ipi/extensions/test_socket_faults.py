@@ -151,6 +151,12 @@ def test_another_driver_takes_over(runs: Outcomes, case: str) -> None:
     assert silent == (case == "hang")  # only this one exceeded the compute limit
 
 
+@pytest.mark.parametrize("case", ["lost die", "lost hang", "wrong nan_force", "terminated"])
+def test_the_faults_meet_rounds_that_are_out_directly(runs: Outcomes, case: str) -> None:
+    """All but the first go without i-PI's requests, up to the one that fails."""
+    assert runs[case].report()["direct"]["driver"] >= AT
+
+
 def test_the_forces_are_the_same_after_a_driver_was_lost(runs: Outcomes) -> None:
     """The structure that was being computed is computed again, not skipped."""
     expected = runs["lost close"].rows()

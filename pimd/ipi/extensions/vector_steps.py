@@ -1,12 +1,14 @@
-"""The thermostat and the centre of mass are done for all beads at once.
+"""Thermostat, kicks and the centre of mass are done for all beads at once, in normal modes.
 
-i-PI's PILE loops over the beads, with a dozen small operations and as many entries in its
-dependency graph for each, and the removal of the centre of mass sums over all beads along the
-slow axis, in the bead representation that the thermostat has just left. For large rings the two
-are half of i-PI's own time. Here
+What is left of i-PI's steps where `fused_steps` does not take them whole: constant pressure,
+Suzuki-Chin, a bias on some atoms. i-PI's PILE loops over the beads, with a dozen small operations
+and as many entries in its dependency graph for each; a kick takes the momenta to the beads and
+back; the removal of the centre of mass sums over all beads. Here
 
-    p_k <- T_k p_k + S_k sqrt(m_k) xi_k          all modes k in one array operation
-    p_0 <- p_0 - sqrt(P) m v,  v = sum p_0/(sqrt(P) M)      in the normal modes, centroid only
+    p~_k <- T_k p~_k + S_k xi_k          p~_k = p_k / sqrt(m_k), all modes in one array operation
+    p_k  <- p_k + (dt/2) C f             the transformed force is kept for the next kick
+    p_0  <- p_0 - sqrt(P) m v,  v = sum p_0/(sqrt(P) M)      the centroid only
+    p_c   = p_0 / sqrt(P)                the centroid's momenta, which barostats ask for
 
 with the random numbers in i-PI's order, so that a run is the stock run to rounding. What differs
 from the plain case (a thermostat of another kind on a mode, threaded random numbers, fixed
@@ -20,6 +22,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pimd.ipi.extensions import mode_kicks
+from pimd.ipi.extensions import mode_thermostats as thermostats
+from pimd.ipi.extensions import scaled_momenta as scaled
+from pimd.ipi.extensions.mode_thermostats import mode_thermostats
 from pimd.ipi.extensions.patching import Extension, Layer
 
 __all__ = ["VectorSteps"]
@@ -29,96 +35,40 @@ class VectorSteps(Extension):
     """See the module."""
 
     name = "vector_steps"
-    purpose = "the thermostat and the centre of mass are done for all beads at once"
+    purpose = "thermostat, kicks and the centre of mass are done for all beads at once"
     relies_on: ClassVar = {
-        "ipi.engine.thermostats:ThermoPILE_L.step": "77f3c99c4be4",
-        "ipi.engine.thermostats:ThermoPILE_L.bind": "31d341536ce3",
-        "ipi.engine.thermostats:ThermoLangevin.step": "6a0dd3aa300e",
+        **scaled.RELIES_ON,
+        **thermostats.RELIES_ON,
+        **mode_kicks.RELIES_ON,
         "ipi.engine.motion.dynamics:DummyIntegrator.pconstraints": "5dad2c93a0ff",
-        "ipi.utils.prng:Random.gvec_serial": "a7cd1bc8a576",
-        "ipi.utils.prng:Random.gfill_serial": "4476aeb399bd",
+        "ipi.engine.motion.dynamics:NVEIntegrator.pstep": "d4acdc267395",
+        "ipi.engine.beads:Beads.get_pc": "309b11cb206a",
+        "ipi.engine.normalmodes:NormalModes.bind": "fc1a465ebcce",
     }
 
     def layers(self) -> Mapping[str, Layer]:
         return {
             "ipi.engine.thermostats:ThermoPILE_L.step": _pile_step,
             "ipi.engine.motion.dynamics:DummyIntegrator.pconstraints": _remove_com,
+            "ipi.engine.motion.dynamics:NVEIntegrator.pstep": _kick,
+            "ipi.engine.beads:Beads.get_pc": _centroid_momenta,
         }
 
 
 def _pile_step(stock: Any) -> Any:
     def step(self: Any) -> None:
-        modes = self.__dict__.get("_pimd_modes")
+        thermos, modes = self.__dict__.get("_pimd_modes", (None, None))
+        if thermos is not self._thermos:  # the first step
+            modes = mode_thermostats(self, self.nm.nbeads)
+            self._pimd_modes = (self._thermos, modes)
         if modes is None:
-            modes = self._pimd_modes = _modes(self)
-        if not modes:
             stock(self)
             return
-        modes.step()
+        momenta = scaled.scaled_momenta(self.nm)
+        modes.step(momenta)
+        momenta.changed(momenta.twice_kinetic)
 
     return step
-
-
-def _modes(thermostat: Any) -> _Modes | bool:
-    """The Langevin modes of a PILE, or False where they are not what this was written for."""
-    from ipi.engine.thermostats import ThermoLangevin
-
-    thermos = thermostat._thermos
-    if len(thermos) < 2 or thermostat.prng.n_threads != 1:
-        return False
-    if any(type(thermo) is not ThermoLangevin for thermo in thermos[1:]):
-        return False
-    return _Modes(thermostat, 0 if type(thermos[0]) is ThermoLangevin else 1)
-
-
-class _Modes:
-    """The modes first, first + 1, ... of a ring, each with a Langevin thermostat of its own.
-
-    PILE_G has a thermostat of another kind on the centroid: there the first mode is 1. What the
-    thermostats hold one by one is kept as arrays [mode, 3 atom + xyz], which i-PI's dependency
-    graph renews when a temperature, a time step or a mass changes.
-    """
-
-    def __init__(self, thermostat: Any, first: int) -> None:
-        self.nm, self.prng, self.first = thermostat.nm, thermostat.prng, first
-        self.others = thermostat._thermos[:first]
-        self.thermos = thermostat._thermos[first:]
-        self._root_mass = self._stacked("sm")
-        self._damping = self._stacked("T_on_sm")
-        self._decay = self._stacked("T")
-        self._noise = self._stacked("S")
-
-    def _stacked(self, name: str) -> Any:
-        """One quantity of all thermostats, first axis the mode."""
-        from ipi.utils.depend import depend_array, dstrip
-
-        thermos = self.thermos
-
-        def stack() -> np.ndarray:
-            return np.array([dstrip(getattr(thermo, name)) for thermo in thermos])
-
-        return depend_array(
-            name=f"{name}_of_modes",
-            value=np.zeros_like(stack()),
-            func=stack,
-            dependencies=[getattr(thermo, f"_{name}") for thermo in thermos],
-        )
-
-    def step(self) -> None:
-        """One thermostat step; the heat is booked to the first of the modes."""
-        from ipi.utils.depend import dstrip
-
-        for thermo in self.others:
-            thermo.step()
-        p = dstrip(self.nm.pnm)[self.first :] * np.asarray(self._damping)
-        heat = (np.einsum("kx,kx->k", p, p) / np.asarray(self._decay) ** 2).sum()
-        noise = self.prng.gvec(p.shape)
-        noise *= np.asarray(self._noise)[:, None]
-        p += noise
-        heat -= np.einsum("kx,kx->", p, p)
-        p *= np.asarray(self._root_mass)
-        self.nm.pnm[self.first :] = p
-        self.thermos[0].ethermo += 0.5 * heat
 
 
 def _remove_com(stock: Any) -> Any:
@@ -143,3 +93,47 @@ def _remove_com(stock: Any) -> Any:
         self.ensemble.eens += heat
 
     return pconstraints
+
+
+def _kick(stock: Any) -> Any:
+    """NVEIntegrator.pstep, which constant pressure uses too."""
+
+    def pstep(self: Any, level: int = 0) -> None:
+        nm = self.nm
+        if (
+            nm.nbeads == 1
+            or len(nm.bosons) > 0
+            or len(nm.open_paths) > 0
+            or (level == 0 and self.ensemble.has_bias)
+        ):
+            stock(self, level)
+            return
+        bound, momenta, kicks = self.__dict__.get("_pimd_kicks", (None, None, []))
+        if bound is not nm:  # the first step
+            momenta = scaled.scaled_momenta(nm)
+            kicks = [mode_kicks.ModeKick(self, momenta, i) for i in range(len(self.nmts))]
+            self._pimd_kicks = (nm, momenta, kicks)
+        kick = kicks[level].values() * momenta.root_mass
+        pnm = nm.pnm
+        pnm._value += kick
+        pnm.update_man()
+        pnm.taint(taintme=False)
+
+    return pstep
+
+
+def _centroid_momenta(stock: Any) -> Any:
+    """Beads.get_pc: from the modes, where the beads' own momenta are stale."""
+
+    def get_pc(self: Any) -> Any:
+        synchro = self._p._synchro
+        pnm = synchro.synced.get("pnm") if synchro is not None else None
+        if pnm is None or not self._p._tainted[0]:
+            return stock(self)
+        if "_pimd_pc" not in self.__dict__:
+            # what changes the modes finds the beads stale already and stops there
+            self._pc.add_dependency(pnm)
+            self._pimd_pc = True
+        return pnm.get()._value[0] / np.sqrt(self.nbeads)
+
+    return get_pc

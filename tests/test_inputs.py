@@ -24,7 +24,7 @@ from physics.sampling import assert_agrees
 
 INPUTS = Path(__file__).parents[1] / "inputs"
 NAMES = sorted(path.name for path in INPUTS.iterdir() if (path / "input.xml").is_file())
-LIMIT_S = {"water": 500, "water_committee": 500, "water_npt": 500}
+LIMIT_S = {"nose_hoover": 500, "water": 500, "water_committee": 500, "water_npt": 500}
 KB_EV = 8.617333262e-5
 EV_FS_HBAR = 0.6582119569509066
 
@@ -33,10 +33,12 @@ def expected(name: str) -> dict[str, Any]:
     return json.loads((INPUTS / name / "expected.json").read_text())
 
 
-def pimd_run(name: str, folder: Path, steps: int, limit: float = 240.0) -> dict[str, np.ndarray]:
+def pimd_run(
+    name: str, folder: Path, steps: int, limit: float = 240.0, file: str = "input.xml"
+) -> dict[str, np.ndarray]:
     """Run an input as it is; the columns of its simulation.out by name."""
     needs_library(name)
-    command = [sys.executable, "-m", "pimd.cli", "run", str(INPUTS / name / "input.xml")]
+    command = [sys.executable, "-m", "pimd.cli", "run", str(INPUTS / name / file)]
     command += ["--run-dir", str(folder), "--steps", str(steps)]
     if not name.startswith("water"):  # small structures: a second thread only gets in the way
         command += ["--threads", "1"]
@@ -82,7 +84,8 @@ def check_averages(name: str, columns: dict[str, np.ndarray]) -> None:
 
 def test_all_inputs_are_there() -> None:
     assert NAMES == [
-        "harmonic", "parahydrogen", "silicon", "water", "water_committee", "water_gfn2", "water_npt"
+        "harmonic", "nose_hoover", "parahydrogen", "silicon", "water", "water_committee",
+        "water_gfn2", "water_npt",
     ]  # fmt: skip
 
 
@@ -99,7 +102,8 @@ def test_folder_is_complete(name: str) -> None:
     assert int(root.findtext("prng/seed")) == expected(name)["seed"]
     assert root.findtext("system/initialize/file").strip() == "init.xyz"
     assert (folder / "init.xyz").is_file()
-    assert root.find(".//thermostat").get("mode") == "pile_l"
+    mode = "nhc" if name == "nose_hoover" else "pile_l"
+    assert root.find(".//thermostat").get("mode") == mode
     assert root.find("output/checkpoint") is not None
     beads = int(root.find("system/initialize").get("nbeads"))
     assert int(root.findtext("ffsocket/batch_size")) == beads
@@ -121,8 +125,8 @@ for folder in sys.argv[1:]:
 
 
 def test_stock_ipi_takes_them() -> None:
-    """i-PI alone, without anything of pimd, reads every input."""
-    folders = [str(INPUTS / name) for name in NAMES]
+    """i-PI alone, without anything of pimd, reads every input but that with our thermostat."""
+    folders = [str(INPUTS / name) for name in NAMES if name != "nose_hoover"]
     result = subprocess.run(
         [sys.executable, "-c", PARSE, *folders], capture_output=True, text=True, timeout=120
     )
@@ -148,12 +152,25 @@ def test_short_run(name: str, tmp_path: Path) -> None:
     if cheap:
         steps = max(average["steps"] for average in averages(name))
     columns = pimd_run(name, tmp_path / "run", steps, LIMIT_S.get(name, 240.0))
-    for entry in expected(name)["reference"]["fingerprint"]:
+    check_fingerprint(expected(name)["reference"]["fingerprint"], columns)
+    if cheap:
+        check_averages(name, columns)
+
+
+def check_fingerprint(entries: list[dict[str, Any]], columns: dict[str, np.ndarray]) -> None:
+    for entry in entries:
         (row,) = np.flatnonzero(columns["step"] == entry["step"])
         got = columns[entry["property"]][row]
         assert got == pytest.approx(entry["value"], rel=0, abs=entry["tolerance"]), entry
-    if cheap:
-        check_averages(name, columns)
+
+
+def test_classical_water_on_one_chain(tmp_path: Path) -> None:
+    """classical.xml of nose_hoover: the fingerprint, and that H' is conserved meanwhile."""
+    given = expected("nose_hoover")["classical"]
+    columns = pimd_run("nose_hoover", tmp_path / "run", given["steps"], file="classical.xml")
+    check_fingerprint(given["fingerprint"], columns)
+    exchanged = np.ptp(columns["potential{electronvolt}"])
+    assert np.ptp(columns["conserved{electronvolt}"]) < 0.03 * exchanged
 
 
 @pytest.mark.physics

@@ -11,6 +11,7 @@ from ase.data import chemical_symbols
 
 from pimd.ipi.committees import committee_warnings
 from pimd.ipi.systems import SystemInfo
+from pimd.ipi.thermostats import Setting, nose_hoover_lines, nose_hoover_warnings
 from pimd.units import ATOMIC_TIME_FS, HBAR_EV_FS, KB_EV_PER_KELVIN, KB_HARTREE_PER_KELVIN
 
 __all__ = ["Description", "describe"]
@@ -61,6 +62,12 @@ def describe(simulation: Any, info: SystemInfo) -> Description:
     if step_fs is not None:
         text.lines.append(("time step", f"{step_fs:.4g} fs"))
     text.warnings += committee_warnings(simulation, info.forcefields)
+    if temperature:
+        setting = Setting(
+            info.n_beads, len(info.structure), temperature, _is_harmonic(simulation, info)
+        )
+        text.lines += [("thermostat", words) for words in nose_hoover_lines(system.motion, setting)]
+        text.warnings += nose_hoover_warnings(system.motion, setting)
     if temperature and step_fs and info.n_beads > 1:
         _ring_polymer(text, info, temperature, step_fs, system)
     text.short = (
@@ -99,6 +106,12 @@ def formula(numbers: np.ndarray) -> str:
     """Element counts, `H128 O64`."""
     counts = Counter(chemical_symbols[number] for number in numbers)
     return " ".join(f"{symbol}{count}" for symbol, count in sorted(counts.items()))
+
+
+def _is_harmonic(simulation: Any, info: SystemInfo) -> bool:
+    """Whether all forces are those of pimd's harmonic oscillators."""
+    fields = [simulation.fflist.get(name) for name in info.forcefields]
+    return all((getattr(ff, "pars", None) or {}).get("potential") == "harmonic" for ff in fields)
 
 
 def _kelvin(system: Any) -> float | None:

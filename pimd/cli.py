@@ -64,7 +64,9 @@ def _version(
 
 @app.command()
 def run(
-    input: InputArgument,
+    input: Annotated[
+        Path | None, typer.Argument(metavar="INPUT.xml", help="i-PI's XML input.")
+    ] = None,
     potential: PotentialsOption = None,
     run_dir: RunDirOption = None,
     steps: StepsOption = None,
@@ -121,16 +123,33 @@ def run(
             "every so many steps.",
         ),
     ] = None,
+    stock: Annotated[
+        bool,
+        typer.Option("--stock", help="i-PI as it is installed, every extension off; to compare."),
+    ] = False,
+    show_extensions: Annotated[
+        bool,
+        typer.Option(
+            "--show-extensions",
+            help="Print what of i-PI is changed, whether it is on or why not, and end; with an "
+            "input also what of it is left to i-PI's own code.",
+        ),
+    ] = False,
 ) -> None:
     """Run an i-PI input: starts the daemon, runs i-PI, shows progress, sums up.
 
     Exit status: 0 finished or stopped as asked (by a signal, an EXIT file, total_time or
     --stop-above), 1 failed, 2 wrong input or usage.
     """
+    from pimd.run.extension_table import show_extensions as show
     from pimd.run.launch import RunOptions
     from pimd.run.launch import run as run_input
     from pimd.run.uncertainty import UncertaintyOptions
 
+    if show_extensions:
+        raise typer.Exit(show(input, stock, Console(file=sys.stdout)))
+    if input is None:
+        raise typer.BadParameter("missing: give the XML input to run", param_hint="INPUT.xml")
     uncertainty = UncertaintyOptions(
         stop_above=stop_above, save_above=save_above, save_spacing=save_spacing,
         save_limit=save_limit, members_every=member_forces_every,
@@ -138,7 +157,8 @@ def run(
     options = RunOptions(
         input=input, run_dir=run_dir, potentials=potential or [], steps=steps, resume=resume,
         fresh=fresh, threads=threads, interval=interval, warm_up_limit=warm_up_limit,
-        compute_limit=compute_limit, restart_interval=restart_interval, uncertainty=uncertainty,
+        compute_limit=compute_limit, restart_interval=restart_interval, stock=stock,
+        uncertainty=uncertainty,
     )
     raise typer.Exit(run_input(options, Console(file=sys.stdout)))
 

@@ -244,11 +244,17 @@ class Loop:
             link.simulation.outcome = ExitReason.PROTOCOL_ERROR
             self._end(link.simulation, str(error))
         else:
-            self._watcher.update(link)
+            if connection.request is None or not self._alone(link):
+                self._watcher.update(link)
             if connection.arriving or connection.wants_write:
                 self._under_way.add(link)
             else:
                 self._under_way.discard(link)
+
+    def _alone(self, link: Link) -> bool:
+        """Whether no other link is there: its rounds are evaluated before anything is waited for,
+        so that it may stay watched meanwhile."""
+        return all(s.outcome is not None or s.links == [link] for s in self.simulations)
 
     def _forget(self, link: Link) -> None:
         """Expect nothing of the link's connection any more."""

@@ -16,13 +16,16 @@ import sys
 import threading
 import time
 import traceback
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pimd.ipi import extensions
+from pimd.ipi.blas import limit_blas
 from pimd.ipi.input import InputError
+from pimd.ipi.thermostats import NEEDS_EXTENSION, uses_nose_hoover
 
 __all__ = ["IpiServer", "Outcome"]
 
@@ -72,7 +75,7 @@ class IpiServer:
         xml: the input, as text.
         input_folder: where i-PI reads the files the input names.
         run_directory: where i-PI writes.
-        settings: of the extensions; None: stock i-PI.
+        settings: of the extensions.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class IpiServer:
         xml: str,
         input_folder: Path,
         run_directory: Path,
-        settings: extensions.Settings | None,
+        settings: extensions.Settings,
     ) -> None:
         self.xml, self.input_folder, self.run_directory = xml, input_folder, run_directory
         self.settings = settings
@@ -108,8 +111,10 @@ class IpiServer:
             os.chdir(self.run_directory)
             before_bind(simulation)
 
-        if self.settings is not None:
-            self.extension_status = extensions.enable_all(self.settings)
+        self.extension_status = extensions.enable_all(self.settings)
+        self._check_thermostats()
+        if not self.settings.stock:
+            limit_blas()
         self._log = open(self.log_path, "a", buffering=1)  # noqa: SIM115  (open for the run)
         os.chdir(self.input_folder)
         passed_on: list[BaseException] = []
@@ -135,6 +140,14 @@ class IpiServer:
             said = str(error) or type(error).__name__
             raise InputError(f"i-PI refuses the input: {said} (more in {self.log_path})") from error
         self._record_stops()
+
+    def _check_thermostats(self) -> None:
+        """Nosé–Hoover chains are an extension, without which i-PI's words would not help."""
+        if not uses_nose_hoover(ET.fromstring(self.xml)):
+            return
+        off = [s for s in self.extension_status if s.name == "nose_hoover" and not s.enabled]
+        if off:
+            raise InputError(f"{NEEDS_EXTENSION} (it is off: {off[0].reason})")
 
     @property
     def is_ending(self) -> bool:
@@ -213,10 +226,13 @@ class IpiServer:
             self._clean_up()
         return extensions.failure_message() or self._failure
 
+    def end(self) -> None:
+        """End without a step: sockets and outputs are closed."""
+        with self._redirected():
+            self._clean_up()
+
     def _initial_forces(self) -> None:
         """Evaluate the first structures, so that a step costs what a step costs."""
-        if self.settings is None:
-            return
         for system in self.simulation.syslist:
             system.forces.queue()
             system.forces.pots  # noqa: B018  (i-PI computes on access)

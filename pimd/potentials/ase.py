@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pimd.cores import available_cores
 from pimd.potentials.ase_worker import AseJob, AseResult, AseSetup
 from pimd.potentials.base import (
     Batch,
@@ -103,7 +104,7 @@ class ASEPool(Potential):
         self.name = f"ase ({calculator})"
         self.virial = virial
         if workers is None:
-            workers = max(1, _cores() // int(threads_per_worker))
+            workers = max(1, available_cores() // int(threads_per_worker))
         setup = AseSetup(calculator, {k: _absolute(v) for k, v in options.items()}, bool(reuse))
         try:
             self._pool = WorkerPool(
@@ -229,13 +230,6 @@ def _property(name: str, spec: PropertySpec, job: AseJob, result: AseResult) -> 
     if value.shape != shape:
         raise PotentialError(f"expected the calculator's {name} as {shape}, got {value.shape}")
     return value
-
-
-def _cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _absolute(value: Any) -> Any:

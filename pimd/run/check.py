@@ -12,8 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pimd.ipi import extensions
 from pimd.run.child import DaemonFailure
 from pimd.run.describe import describe
+from pimd.run.extension_table import extension_table
 from pimd.run.launch import WRONG_INPUT, RunOptions, Session
 
 __all__ = ["check"]
@@ -33,12 +35,13 @@ def check(options: RunOptions, console: Console) -> int:
     try:
         session.open()
         session.load()
-        table = []
-        failure = session.ipi.evaluate_once(lambda: table.append(_table(session)))
+        tables: list[Table] = []
+        failure = session.ipi.evaluate_once(lambda: tables.extend(_tables(session)))
         session.say = words
         if failure:
             raise DaemonFailure(failure)
-        console.print(table[0])
+        for table in tables:
+            console.print(table)
         for warning in _warnings(session):
             console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
         console.print(
@@ -58,6 +61,11 @@ def check(options: RunOptions, console: Console) -> int:
 def _warnings(session: Session) -> list[str]:
     simulation = session.ipi.simulation
     return [text for info in session.infos for text in describe(simulation, info).warnings]
+
+
+def _tables(session: Session) -> list[Table]:
+    left = extensions.left_to_ipi(session.ipi.simulation)
+    return [_table(session), extension_table(session.ipi.extension_status, left)]
 
 
 def _table(session: Session) -> Table:
@@ -80,11 +88,6 @@ def _table(session: Session) -> Table:
     table.add_row("memory of i-PI", f"{used:.0f} MB")
     for output in simulation.outputs:
         table.add_row("writes", _output_words(output, int(simulation.tsteps)))
-    statuses = session.ipi.extension_status
-    table.add_row("extensions on", ", ".join(s.name for s in statuses if s.enabled) or "none")
-    for status in statuses:
-        if not status.enabled:
-            table.add_row("extension off", f"{status.name}: {status.reason}")
     return table
 
 

@@ -28,9 +28,10 @@ from pimd.run.frames import FrameFile
 from pimd.run.member_file import MEMBER_FILE, MemberFile
 from pimd.run.members import Recorder
 from pimd.run.observe import Observer
-from pimd.run.plan import SocketPaths, make_plans
+from pimd.run.plan import SocketPaths, ask_in_batches, make_plans
 from pimd.run.progress import Progress
 from pimd.run.rundir import RunDirectory, RunDirectoryError, default_run_directory
+from pimd.run.stock import NOTES, input_addresses
 from pimd.run.summary import RunSummary, versions
 from pimd.run.supervisor import Supervisor
 from pimd.run.uncertainty import (
@@ -59,7 +60,8 @@ WRONG_INPUT = (
 class RunOptions:
     """What the command line of `pimd run` and `pimd check` says.
 
-    Times are in seconds; `trial` has the daemons evaluate a full round before they serve.
+    Times are in seconds; `trial` has the daemons evaluate a full round before they serve; `stock`
+    leaves i-PI as it is.
     """
 
     input: Path
@@ -73,6 +75,7 @@ class RunOptions:
     warm_up_limit: float = 600.0
     compute_limit: float = 3600.0
     restart_interval: float = 60.0
+    stock: bool = False
     trial: bool = False
     uncertainty: UncertaintyOptions = field(default_factory=UncertaintyOptions)
 
@@ -157,14 +160,18 @@ class Session:
             InputError: i-PI refuses the input.
             DaemonFailure: a daemon cannot evaluate it.
         """
+        stock = self.options.stock
         sockets = SocketPaths.for_input(self.document, self._sockets)
         settings = extensions.Settings(
-            private_sockets=dict(sockets.paths),
+            private_sockets={} if stock else dict(sockets.paths),
             compute_limit=self.options.compute_limit,
             driver_limit=self.options.warm_up_limit,
             restart_interval=self.options.restart_interval,
             on_silent=self._silent,
+            stock=stock,
         )
+        for note in NOTES if stock else ():
+            self.say(note)
         folder = self.options.input.resolve().parent
         if self.options.resume:
             folder = self.directory.path
@@ -179,11 +186,11 @@ class Session:
             self.say(("" if len(self.infos) == 1 else f"system {info.index}: ") + text.short)
             for warning in text.warnings:
                 self.say(f"warning: {warning}")
-        for use in self.uses:
-            use.forcefield.socket.batch_size = use.n_beads
-            use.forcefield.socket.consolidate_messages = True
+        ask_in_batches(self.uses)
         plans = make_plans(
-            self.document, self.uses, sockets,
+            self.document, self.uses,
+            input_addresses(self.uses, self.directory.path) if self.options.stock
+            else sockets.addresses(self.uses),
             threads=self.options.threads, connect_timeout=self.options.warm_up_limit,
             trial=self.options.trial,
             requests=self.options.uncertainty.members_every is not None,
@@ -191,7 +198,7 @@ class Session:
         self.supervisor = Supervisor(
             plans, self._sockets, self.directory.path / "daemon.log", self.say,
             on_failure=lambda event: self.ipi.fail(str(event["message"])),
-            is_ending=lambda: self.ipi.is_ending,
+            is_ending=lambda: self.ipi.is_ending, restarts=not self.options.stock,
         )
         self.supervisor.start()
         self.supervisor.wait_warm(self.options.warm_up_limit)
@@ -214,7 +221,7 @@ class Session:
         """Run i-PI to its end, showing progress."""
         assert self.supervisor is not None
         for status in self.ipi.extension_status:
-            if not status.enabled:
+            if not (status.enabled or self.options.stock):
                 self.say(f"note: i-PI extension '{status.name}' is off: {status.reason}")
         with Progress(self.console, interval_s=self.options.interval) as progress:
             self.say = progress.say

@@ -89,7 +89,8 @@ class Observer:
         if self.recorder is not None:
             self.recorder.file.close()
         self.work = self.supervisor.fresh_totals().minus(self._work_before)
-        self.exchanges = exchanges() - self._exchanges_before
+        counted = exchanges() - self._exchanges_before
+        self.exchanges = counted or self.work.rounds  # nobody counts where whole_rounds is off
         if readable and self.last_step > self._shown_step:
             self._shown_at, self._shown_step = self._start, self._first_step
             self._shown_work = self._work_before

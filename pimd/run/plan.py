@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pimd.ipi.systems import SocketUse
 from pimd.run.supervisor import Plan
 from pimd.structure import Structure
 
-__all__ = ["SocketPaths", "make_plans"]
+__all__ = ["SocketPaths", "ask_in_batches", "make_plans"]
 
 
 @dataclass
@@ -27,11 +28,26 @@ class SocketPaths:
         names = [socket.name for socket in document.sockets]
         return cls(folder, {name: str(folder / f"{k}.sock") for k, name in enumerate(names)})
 
+    def addresses(self, uses: list[SocketUse]) -> dict[str, str]:
+        """Socket name -> address for its daemon."""
+        modes = {use.name: use.forcefield.socket.mode for use in uses}
+        return {
+            name: f"{'shm' if mode == 'shm' else 'unix'}:{self.paths[name]}"
+            for name, mode in modes.items()
+        }
+
+
+def ask_in_batches(uses: list[SocketUse]) -> None:
+    """Have i-PI send all beads of a round in one message, whatever the input says."""
+    for use in uses:
+        use.forcefield.socket.batch_size = use.n_beads
+        use.forcefield.socket.consolidate_messages = True
+
 
 def make_plans(
     document: InputFile,
     uses: list[SocketUse],
-    sockets: SocketPaths,
+    addresses: Mapping[str, str],
     *,
     threads: int | None,
     connect_timeout: float,
@@ -40,8 +56,9 @@ def make_plans(
 ) -> list[Plan]:
     """One plan for each distinct potential, with every socket it serves.
 
-    With `trial`, the daemons evaluate a full round at their warm-up and report its cost; with
-    `requests`, they will be asked for the forces of members.
+    `addresses`: socket name -> where i-PI will listen. With `trial`, the daemons evaluate a full
+    round at their warm-up and report its cost; with `requests`, they will be asked for the forces
+    of members.
     """
     plans: dict[str, Plan] = {}
     for use in uses:
@@ -60,11 +77,10 @@ def make_plans(
                     "connect_timeout": connect_timeout,
                 },
             )
-        mode = "shm" if use.forcefield.socket.mode == "shm" else "unix"
         plans[key].config["targets"].append(
             {
                 "name": use.name,
-                "address": f"{mode}:{sockets.paths[use.name]}",
+                "address": addresses[use.name],
                 "n_connections": use.n_systems,
                 "trial_structures": use.n_beads if trial else 0,
                 "structure": _periodic(use.structure, spec.options.get("pbc")).as_lists(),

@@ -69,6 +69,7 @@ class Supervisor:
         say: prints one line to the user.
         on_failure: called once, from a thread, when a daemon cannot go on: the run must end.
         is_ending: whether i-PI is on its way out, so that daemons may end.
+        restarts: whether i-PI can go on with another daemon when one dies.
     """
 
     def __init__(
@@ -79,9 +80,11 @@ class Supervisor:
         say: Callable[[str], None],
         on_failure: Callable[[dict[str, Any]], None],
         is_ending: Callable[[], bool],
+        restarts: bool = True,
     ) -> None:
         self.plans, self.folder, self.log_path = plans, folder, log_path
         self.say, self.on_failure, self.is_ending = say, on_failure, is_ending
+        self.restarts = restarts
         self._children: list[DaemonChild] = []
         self._gone = [Totals() for _ in plans]
         self._deaths = [0] * len(plans)
@@ -209,6 +212,10 @@ class Supervisor:
                 self._fail(child, child.errors[-1])
                 return
             self._gone[index].add(child.budget)
+            if not self.restarts:
+                why = f"{child.failure_text()}, and stock i-PI cannot go on with another"
+                self._fail(child, {"message": why})
+                return
             progress = self._gone[index].rounds > self._rounds_at_death[index]
             self._rounds_at_death[index] = self._gone[index].rounds
             self._deaths[index] = 1 if progress else self._deaths[index] + 1

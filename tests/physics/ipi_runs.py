@@ -31,7 +31,7 @@ TEMPLATE = """<simulation verbosity='quiet' safe_stride='1000' floatformat='%.15
       <file mode='xyz'> initial.xyz </file>
 {masses}      <velocities mode='thermal' units='kelvin'> {start_temperature} </velocities>
     </initialize>
-    <forces><force forcefield='forces'/></forces>
+    <forces>{forces}</forces>
     <motion mode='dynamics'>
       <fixcom> {fixcom} </fixcom>
       <dynamics mode='{mode}' splitting='{splitting}'>
@@ -62,6 +62,8 @@ class Input:
         properties: what to write, with units as in i-PI; the step is written besides.
         trajectories: XML elements of further outputs.
         masses: amu, for labels whose mass is not i-PI's own.
+        thermostat: XML element in place of PILE-L.
+        forces: XML elements; the forcefield is called forces.
         thermostat_time: fs, of the centroid (PILE-L).
         pile_lambda: friction of mode k over 2 omega_k.
         dynamics, ensemble: further XML within those elements.
@@ -84,6 +86,8 @@ class Input:
     stride: int = 1
     seed: int = 4711
     masses: tuple[float, ...] | None = None
+    thermostat: str | None = None
+    forces: str = "<force forcefield='forces'/>"
     start_temperature: float | None = None
     trajectories: str = ""
     dynamics: str = ""
@@ -91,13 +95,6 @@ class Input:
 
     def xml(self, address: str = "forces") -> str:
         """The XML input; the structure is in `initial.xyz` beside it."""
-        thermostat = (
-            ""
-            if self.mode == "nve"
-            else f"        <thermostat mode='pile_l'><tau units='femtosecond'> "
-            f"{self.thermostat_time} </tau><pile_lambda> {self.pile_lambda} </pile_lambda>"
-            "</thermostat>\n"
-        )
         masses = (
             ""
             if self.masses is None
@@ -113,15 +110,28 @@ class Input:
             address=address,
             n_beads=self.n_beads,
             spec=self.spec,
+            forces=self.forces,
             masses=masses,
             start_temperature=self.start_temperature or self.temperature,
             fixcom=self.fixcom,
             mode=self.mode,
             splitting=self.splitting,
             time_step=self.time_step,
-            dynamics=thermostat + self.dynamics,
+            dynamics=self._thermostat() + self.dynamics,
             kt=self.temperature * KB_HARTREE,
             ensemble=self.ensemble,
+        )
+
+    def _thermostat(self) -> str:
+        """Its XML element, on lines of its own."""
+        if self.mode == "nve":
+            return ""
+        if self.thermostat is not None:
+            return f"        {self.thermostat}\n"
+        return (
+            f"        <thermostat mode='pile_l'><tau units='femtosecond'> "
+            f"{self.thermostat_time} </tau><pile_lambda> {self.pile_lambda} </pile_lambda>"
+            "</thermostat>\n"
         )
 
     def xyz(self) -> str:
@@ -156,8 +166,10 @@ class Run:
         return np.stack([read_xyz(file)[n_skip:] for file in files], axis=1)
 
 
-def run_pimd(folder: Path, given: Input, *, time_limit: float) -> Run:
-    """Run `pimd run` on the input in `folder`, and read what it wrote.
+def run_pimd(
+    folder: Path, given: Input, *, time_limit: float, options: tuple[str, ...] = ()
+) -> Run:
+    """Run `pimd run` on the input in `folder`, with further options, and read what it wrote.
 
     Raises:
         AssertionError: if it fails or takes longer than `time_limit` seconds.
@@ -167,7 +179,7 @@ def run_pimd(folder: Path, given: Input, *, time_limit: float) -> Run:
     (folder / "initial.xyz").write_text(given.xyz())
     run_folder = folder / "run"
     command = [sys.executable, "-m", "pimd.cli", "run", str(folder / "input.xml"),
-               "--run-dir", str(run_folder)]
+               "--run-dir", str(run_folder), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     log = folder / "pimd.log"
     with open(log, "w") as out:

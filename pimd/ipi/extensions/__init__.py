@@ -3,14 +3,21 @@
 One idea a file, each an `Extension` that checks that the installed i-PI is what it was written
 for, and can be switched off again:
 
+    single_system       the steps of a single system are called, not given to another thread
     whole_rounds        the beads of a step go to the driver in one message
     socket_faults       a driver that dies, hangs or answers nonsense never makes i-PI hang
+    round_forces        the forces of all beads are one object
+    direct_rounds       positions go out and forces come back as one array each
     atomic_checkpoints  RESTART and checkpoints are never half written
     exact_checkpoints   RESTART holds every number exactly
     output_positions    a resumed run doubles and loses no row
     periodic_restart    RESTART every so many seconds, not only at the end
     spaced_states       the state to go back to is kept as often as it is cheap
-    vector_steps        thermostat and centre of mass for all beads at once
+    normal_modes        between beads and modes by a matrix product where that is faster
+    vector_steps        thermostat, kicks and centre of mass for all beads at once
+    fused_steps         constant-energy and constant-temperature steps whole, in normal modes
+    random_ahead        random numbers before they are asked for, the same ones
+    nose_hoover         Nosé–Hoover chains as a thermostat
     private_sockets     sockets of the run's own; stale ones do not matter
 
 `enable_all` before `Simulation.load_from_xml`, in the process that runs i-PI.
@@ -27,6 +34,7 @@ from pimd.ipi.extensions.registry import (
     counters,
     disable_all,
     enable_all,
+    left_to_ipi,
 )
 
 __all__ = [
@@ -40,5 +48,6 @@ __all__ = [
     "disable_all",
     "enable_all",
     "failure_message",
+    "left_to_ipi",
     "truncate_outputs",
 ]

@@ -212,7 +212,8 @@ class OutputPositions(Extension):
             data = [o for o in due if not isinstance(o, CheckpointOutput)]
             for output in data:
                 self.tracker.touch(output)
-            _write_all(data, simulation.executor if simulation.threading else None)
+            several = simulation.threading and len(simulation.syslist) > 1
+            _write_all(data, simulation.executor if several else None)
             for output in due:
                 if isinstance(output, CheckpointOutput):
                     output.write()

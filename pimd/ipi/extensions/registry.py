@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pimd.ipi.extensions import failure
 from pimd.ipi.extensions.patching import Extension, ipi_version_problem
@@ -20,6 +20,7 @@ __all__ = [
     "counters",
     "disable_all",
     "enable_all",
+    "left_to_ipi",
 ]
 
 
@@ -42,6 +43,7 @@ class Settings:
         on_silent: called, from i-PI's polling thread, with the name of the forcefield whose
             driver has exceeded `compute_limit`.
         off: names of extensions that are left out.
+        stock: all of them are: i-PI runs as it is installed.
     """
 
     private_sockets: Mapping[str, str] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class Settings:
     restart_interval: float = 60.0
     on_silent: Callable[[str], None] | None = None
     off: frozenset[str] = frozenset()
+    stock: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,13 @@ class ExtensionStatus:
         name: of the extension.
         enabled: whether it is on.
         reason: why not, if it is not.
+        purpose: what it is for, in one line; empty where it cannot even be loaded.
     """
 
     name: str
     enabled: bool
     reason: str = ""
+    purpose: str = ""
 
 
 _on: list[Extension] = []
@@ -85,14 +90,21 @@ def _factories(settings: Settings) -> dict[str, Callable[[], Extension]]:
 
     limits = (settings.compute_limit, settings.driver_limit, settings.on_silent)
     return {
+        "single_system": make("single_system", "SingleSystem"),  # others wrap its `run_step`
         "whole_rounds": make("whole_rounds", "WholeRounds"),
         "socket_faults": make("socket_faults", "SocketFaults", *limits),
+        "round_forces": make("round_forces", "RoundForces"),
+        "direct_rounds": make("direct_rounds", "DirectRounds"),
         "atomic_checkpoints": make("atomic_checkpoints", "AtomicCheckpoints"),
         "exact_checkpoints": make("exact_checkpoints", "ExactCheckpoints"),
         "output_positions": make("output_positions", "OutputPositions"),
         "periodic_restart": make("periodic_restart", "PeriodicRestart", settings.restart_interval),
         "spaced_states": make("spaced_states", "SpacedStates"),
+        "normal_modes": make("normal_modes", "NormalModeProducts"),
         "vector_steps": make("vector_steps", "VectorSteps"),
+        "fused_steps": make("fused_steps", "FusedSteps"),
+        "random_ahead": make("random_ahead", "RandomAhead"),
+        "nose_hoover": make("nose_hoover", "NoseHoover"),
         "private_sockets": make("private_sockets", "PrivateSockets", settings.private_sockets),
     }
 
@@ -110,7 +122,7 @@ def enable_all(settings: Settings | None = None) -> list[ExtensionStatus]:
     disable_all()
     failure.forget_failure()
     statuses = [_enable(*entry, settings) for entry in _factories(settings).items()]
-    sockets = statuses[-1]
+    sockets = next(status for status in statuses if status.name == "private_sockets")
     if settings.private_sockets and not sockets.enabled:
         disable_all()
         raise ExtensionError(
@@ -132,22 +144,36 @@ def counters() -> dict[str, Counter]:
     return of_rounds()
 
 
+def left_to_ipi(simulation: Any) -> dict[str, list[str]]:
+    """Extension name -> what of a bound simulation it leaves to i-PI's own code, and why.
+
+    Only extensions that are on and leave something are in it.
+    """
+    found = {extension.name: extension.left_to_ipi(simulation) for extension in _on}
+    return {name: lines for name, lines in found.items() if lines}
+
+
 def _enable(name: str, factory: Callable[[], Extension], settings: Settings) -> ExtensionStatus:
-    reason = None
-    if name in settings.off:
+    extension, problem = _made(factory)
+    reason: str | None = ""
+    if settings.stock:
+        reason = "i-PI runs as it is installed"
+    elif name in settings.off:
         reason = "left out by the settings"
     elif name == "periodic_restart" and settings.restart_interval <= 0:
         reason = "restart_interval is 0"
-    else:
-        reason = ipi_version_problem()
-    if not reason:
-        try:
-            extension = factory()
-        except (ImportError, AttributeError) as error:
-            reason = f"the installed i-PI lacks what it needs ({error})"
-        else:
-            reason = extension.self_check()
-    if not reason:
-        extension.enable()
-        _on.append(extension)
-    return ExtensionStatus(name, not reason, reason or "")
+    reason = reason or ipi_version_problem() or problem
+    if extension is not None:
+        reason = reason or extension.self_check()
+        if not reason:
+            extension.enable()
+            _on.append(extension)
+    return ExtensionStatus(name, not reason, reason or "", extension.purpose if extension else "")
+
+
+def _made(factory: Callable[[], Extension]) -> tuple[Extension | None, str]:
+    """The extension, not switched on; or None and why it cannot be had."""
+    try:
+        return factory(), ""
+    except (ImportError, AttributeError) as error:
+        return None, f"the installed i-PI lacks what it needs ({error})"

@@ -14,6 +14,7 @@ from ipi.interfaces.sockets import MESSAGE, Disconnected, SHMDriver, Status
 from ipi.utils.messages import verbosity, warning
 from ipi.utils.softexit import softexit
 
+from pimd.cores import available_cores
 from pimd.ipi.extensions.bead_rounds import die_off
 from pimd.ipi.extensions.driver_faults import BadReply
 from pimd.ipi.extensions.interface_faults import close_driver, overdue
@@ -27,8 +28,8 @@ __all__ = ["LOOK_S", "Flight", "Line"]
 LOOK_S = 0.05
 """How often a thread that waits for an answer looks whether something else has happened."""
 
-AT_ONCE_S = 4e-4
-"""An answer that comes sooner is not slept for."""
+AT_ONCE_S = 4e-4 if available_cores() > 1 else 0.0
+"""An answer that comes sooner is not slept for, where the driver has a core of its own."""
 
 GETFORCE = MESSAGE["getforce"]
 

@@ -147,7 +147,7 @@ class NoseHooverChains:
         With Q_j proportional to kT the velocities are those of the new temperature if they
         were of the old. `potential` stays too: what H' jumps by is the caller's to book.
         """
-        constants = ChainConstants(target, kT, masses)
+        constants = ChainConstants(target, kT, masses, self.order)
         shape = constants.masses.shape
         if hasattr(self, "_velocities") and shape != self._velocities.shape:
             raise ValueError(

@@ -145,8 +145,11 @@ class Source:
 
     def geometry(self) -> Geometry:
         """The beads, wrapped into the cell as i-PI sends them."""
+        from ipi.utils.depend import dstrip
+
         cell = self._ipi_system.cell
-        positions_bohr = np.array(self._component.beads.q, dtype=float)  # [bead, 3 atom]
+        # i-PI's arrays hand numpy their own memory where a copy is asked for
+        positions_bohr = np.array(dstrip(self._component.beads.q), dtype=float)  # [bead, 3 atom]
         if self._component.ff.dopbc:
             for bead in positions_bohr:
                 cell.array_pbc(bead)

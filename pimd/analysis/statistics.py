@@ -12,15 +12,19 @@ Lee et al., Phys. Rev. E 83, 066706 (2011)).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Average", "TooFewSamples", "average", "blocking_error", "bootstrap", "inefficiency"]
+__all__ = [
+    "Average", "TooFewSamples", "average", "blocking_error", "bootstrap", "inefficiency",
+    "quiet_pymbar",
+]  # fmt: skip
 
 FEWEST = 5.0
 """Effective samples below which an average has no error bar."""
@@ -218,12 +222,18 @@ def _start_of_equilibrium(x: np.ndarray) -> int:
 
 
 def _timeseries() -> Any:
-    """pymbar.timeseries, without the advice that it logs when it is imported."""
+    with quiet_pymbar():
+        from pymbar import timeseries
+    return timeseries
+
+
+@contextlib.contextmanager
+def quiet_pymbar() -> Iterator[None]:
+    """Import pymbar within this, without the advice that it logs then."""
     logger = logging.getLogger("pymbar")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        from pymbar import timeseries
+        yield
     finally:
         logger.setLevel(before)
-    return timeseries

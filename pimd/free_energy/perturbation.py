@@ -25,7 +25,9 @@ import numpy as np
 from pimd.analysis.statistics import inefficiency, quiet_pymbar
 from pimd.analysis.weights import kish, log_mean_exp, normalised
 
-__all__ = ["Bidirectional", "NoOverlap", "OneSided", "bidirectional", "one_sided"]
+__all__ = [
+    "Bidirectional", "NoOverlap", "OneSided", "bidirectional", "one_sided", "using_pymbar",
+]  # fmt: skip
 
 FEWEST_EFFECTIVE = 5.0
 """Kish samples, correlation counted, below which there is no answer."""
@@ -131,7 +133,7 @@ def bidirectional(forward_work: np.ndarray, reverse_work: np.ndarray) -> Bidirec
             f"work is {first.mean():.4g} and {last.mean():.4g} kT on average, spread over "
             f"{forward.spread:.1f} and {reverse.spread:.1f}): put states between them"
         )
-    with _pymbar() as pymbar:
+    with using_pymbar() as pymbar:
         found = pymbar.bar(first, last)
     difference = float(found["Delta_f"])
     # pymbar's error is that of uncorrelated samples
@@ -182,7 +184,7 @@ def _one_sided(work: np.ndarray) -> OneSided:
 
 def _overlap(first: np.ndarray, last: np.ndarray) -> float:
     """pymbar's scalar overlap; 0 where it finds none at all."""
-    with _pymbar() as pymbar, np.errstate(all="ignore"):
+    with using_pymbar() as pymbar, np.errstate(all="ignore"):
         try:
             found = float(pymbar.bar_overlap(first, last))
         except (ArithmeticError, AssertionError, ValueError, pymbar.utils.ConvergenceError):
@@ -191,7 +193,7 @@ def _overlap(first: np.ndarray, last: np.ndarray) -> float:
 
 
 @contextlib.contextmanager
-def _pymbar() -> Iterator[Any]:
+def using_pymbar() -> Iterator[Any]:
     """pymbar, without what it logs when imported and what scipy says of its options."""
     with quiet_pymbar(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Unknown solver options")

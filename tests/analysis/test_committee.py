@@ -1,0 +1,117 @@
+"""Committee errors of oscillators, whose reweighted averages are exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pimd.analysis.committee import committee_average, exponents
+from pimd.units import KB_EV_PER_KELVIN
+
+DELTAS = np.array([-0.06, -0.02, 0.02, 0.06])
+TEMPERATURE = 1.0 / KB_EV_PER_KELVIN  # kT = 1 eV
+
+
+def oscillators(n_atoms: int, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean x^2 and h of members with k = 1 + delta, of n_atoms oscillators with k = kT = 1."""
+    sums = np.random.default_rng(seed).chisquare(n_atoms, n)
+    return sums / n_atoms, 0.5 * DELTAS[:, None] * sums
+
+
+def test_cumulants_and_direct_averages() -> None:
+    """CEA 1 - delta, exact 1/(1 + delta), next term delta^2."""
+    n_atoms, n = 50, 40_000
+    a, h = oscillators(n_atoms, n, 0)
+    for method, exact, tolerance in (
+        ("cumulant", 1 - DELTAS, 3e-3), ("direct", 1 / (1 + DELTAS), 3e-3),
+    ):  # fmt: skip
+        found = committee_average(a, h, method=method)
+        blocks = [
+            committee_average(a[k::10], h[:, k::10], method=method).matrix[0] for k in range(10)
+        ]
+        error = np.std(blocks, axis=0, ddof=1) / np.sqrt(10)
+        assert (error < tolerance).all()
+        assert (np.abs(found.matrix[0] - exact) < 4 * error).all()
+        assert found.model_error == pytest.approx(exact.std(ddof=1), rel=0.05)
+        np.testing.assert_allclose(found.second_order[0], DELTAS**2, rtol=0.2, atol=3e-4)
+        assert abs(found.mean - 1.0) < 4 * found.statistical_error
+
+
+def test_kish_efficiency() -> None:
+    a, h = oscillators(576, 60_000, 1)
+    found = committee_average(a, h, method="cumulant")
+    np.testing.assert_allclose(found.efficiency, [0.3086, 0.8869, 0.8952, 0.3968], rtol=0.06)
+    np.testing.assert_allclose(found.variances, 0.5 * 576 * DELTAS**2, rtol=0.03)
+    assert committee_average(a, h).method == "cumulant"
+    assert committee_average(*oscillators(50, 5000, 2)).method == "direct"
+
+
+def test_the_total_spread_is_made_of_both_parts() -> None:
+    """The formula of Imbalzano et al. over the matrix of the cumulant expansion, to rounding."""
+    rng = np.random.default_rng(3)
+    a, h = rng.normal(size=(5, 400)), rng.normal(size=(4, 400))
+    h -= h.mean(axis=0)
+    found = committee_average(a, h, method="cumulant")
+    m_a, m_v = 5, 4
+    total = m_v * (m_a - 1) * found.sigma_observable**2
+    total += (m_v - 1) * m_a * found.sigma_potential**2
+    assert found.model_error**2 == pytest.approx(total / (m_a * m_v - 1), rel=1e-12)
+
+
+def test_observable_and_potential_are_not_exchangeable() -> None:
+    rng = np.random.default_rng(4)
+    h = rng.normal(size=(2, 1000))
+    a = 3.0 + 0.1 * h + rng.normal(size=(2, 1000))
+    right = committee_average(a, h - h.mean(axis=0), method="cumulant")
+    swapped = committee_average(h, a - a.mean(axis=0), method="cumulant")
+    assert right.sigma_potential != pytest.approx(swapped.sigma_potential, rel=0.1)
+    assert right.mean != pytest.approx(swapped.mean, rel=0.1)
+
+
+def test_exponents_are_means_over_all_beads() -> None:
+    rng = np.random.default_rng(5)
+    v = rng.normal(size=(3, 6, 4))
+    h = exponents(v, v.mean(axis=0), 300.0)
+    beta = 1.0 / (KB_EV_PER_KELVIN * 300.0)
+    np.testing.assert_allclose(h, beta * (v - v.mean(axis=0)).mean(axis=-1))
+    np.testing.assert_allclose(h.sum(axis=0), 0.0, atol=1e-12)
+    first_bead = beta * (v - v.mean(axis=0))[..., 0]
+    assert np.abs(h - first_bead).max() > 1.0
+
+
+def test_recentred_members_are_about_what_was_sampled() -> None:
+    rng = np.random.default_rng(6)
+    v, sampled = rng.normal(size=(3, 6, 4)), rng.normal(size=(6, 4))
+    away = exponents(v, sampled, 300.0)
+    assert np.abs(away.mean(axis=0)).max() > 1.0
+    centred = exponents(v, sampled, 300.0, recentre=True)
+    np.testing.assert_allclose(centred.mean(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(centred - centred[0], away - away[0], atol=1e-12)
+
+
+def test_what_should_make_a_reader_careful_is_said() -> None:
+    a, h = oscillators(50_000, 2000, 7)
+    assert any("too far apart" in w for w in committee_average(a, h).warnings)
+    noise = np.random.default_rng(8).normal(size=300)
+    small = 1e-4 * np.random.default_rng(9).normal(size=(2, 300))
+    assert any("sample longer" in w for w in committee_average(noise, small).warnings)
+    with pytest.raises(ValueError, match="use the cumulant"):
+        committee_average(a, h, method="direct")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "match"),
+    [
+        (((1, 5, 4), (5, 4)), "at least 2 members"),
+        (((3, 5, 4), (5, 3)), "what was sampled"),
+    ],
+)
+def test_wrong_energies_are_refused(shapes: tuple[tuple[int, ...], ...], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        exponents(np.zeros(shapes[0]), np.zeros(shapes[1]), 300.0)
+    with pytest.raises(ValueError, match="temperature"):
+        exponents(np.zeros((2, 3, 4)), np.zeros((3, 4)), 0.0)
+    with pytest.raises(ValueError, match="observable"):
+        committee_average(np.zeros(4), np.zeros((2, 5)))
+    with pytest.raises(ValueError, match="method"):
+        committee_average(np.arange(5.0), np.zeros((2, 5)), method="exact")

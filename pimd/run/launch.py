@@ -25,6 +25,7 @@ from pimd.run.checkpoints import checkpoint_step, latest_checkpoint
 from pimd.run.child import DaemonFailure
 from pimd.run.describe import describe
 from pimd.run.frames import FrameFile
+from pimd.run.interrupts import HeardInterrupt
 from pimd.run.member_file import MEMBER_FILE, MemberFile
 from pimd.run.members import Recorder
 from pimd.run.observe import Observer
@@ -200,8 +201,9 @@ class Session:
             on_failure=lambda event: self.ipi.fail(str(event["message"])),
             is_ending=lambda: self.ipi.is_ending, restarts=not self.options.stock,
         )
-        self.supervisor.start()
-        self.supervisor.wait_warm(self.options.warm_up_limit)
+        with HeardInterrupt() as interrupt:
+            self.supervisor.start()
+            self.supervisor.wait_warm(self.options.warm_up_limit, interrupt.check)
         self.options.uncertainty.check(
             may_tell(simulation, {w["simulation"]: w["uncertainty"] for w in self._warm_reports()}),
             may_tell(simulation, {n: m > 1 for n, m in self._n_members().items()}),

@@ -16,9 +16,7 @@ class Finalised:
     """Interrupts the process while it is destroyed."""
 
     def __del__(self) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(1000):  # a place for the handler to run
-            pass
+        interrupt_myself()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -33,11 +31,15 @@ def test_one_that_is_lost_is_heard() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def interrupt_myself() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):  # a place for the handler to run
+        pass
+
+
 def test_one_that_is_not_lost_is_raised_at_once() -> None:
     with pytest.raises(KeyboardInterrupt), HeardInterrupt():
-        os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(1000):
-            pass
+        interrupt_myself()
 
 
 def test_other_threads_leave_signals_alone() -> None:

@@ -216,7 +216,7 @@ def train(
             metavar="DATA.extxyz", help="Structures with energies (eV) and forces (eV/Å)."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Model file to write, .npz.")],
+    out: Annotated[Path, typer.Option("--out", help="Model file to write, .npz or .pt.")],
     validation: Annotated[
         str, typer.Option("--validation", help="Share of DATA, or a file of its own.")
     ] = "0.1",

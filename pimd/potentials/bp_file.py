@@ -32,12 +32,14 @@ from pimd.potentials.element_networks import ElementNetworks
 from pimd.potentials.models import model_file
 from pimd.potentials.symmetry_functions import Settings
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["SUFFIXES", "is_model_file", "load_model", "save_model"]
 
 FORMAT = "pimd behler-parrinello"
 VERSION = 1
 MAX_BYTES = 1 << 30
 """A file that unpacks to more than this is no model of small networks."""
+SUFFIXES = (".npz", ".pt")
+"""Endings of model files; the second one holds the same archive of arrays, no pickle."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """Time stamp of every entry, so that bytes do not depend on the clock."""
 DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
@@ -48,15 +50,17 @@ def save_model(model: BPModel, path: str | Path, card: Mapping[str, Any]) -> Non
 
     Args:
         model: what to store.
-        path: ends in .npz.
+        path: ends in one of `SUFFIXES`.
         card: what JSON can hold.
 
     Raises:
         PotentialError: for another ending.
     """
     path = Path(path)
-    if path.suffix != ".npz":
-        raise PotentialError(f"files of Behler–Parrinello models end in .npz, got {path}")
+    if path.suffix not in SUFFIXES:
+        raise PotentialError(
+            f"files of Behler–Parrinello models end in {' or '.join(SUFFIXES)}, got {path}"
+        )
     arrays = {
         "format": _text(f"{FORMAT} {VERSION}"),
         "settings": _json(model.settings.as_dict()),
@@ -111,6 +115,15 @@ def load_model(
             f"{file} is no model that this version of pimd can read: {error}"
         ) from error
     return model, card if isinstance(card, dict) else {}
+
+
+def is_model_file(path: str | Path) -> bool:
+    """Whether a file is one that `save_model` wrote, whatever its name; nothing of it is run."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"format.npy", "settings.npy", "card.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _arrays(file: Path) -> dict[str, np.ndarray]:

@@ -168,6 +168,7 @@ def make_potential(
     """
     if not isinstance(spec, Spec):
         spec = parse_spec(spec)
+    spec = _by_content(spec)
     factory = _factory(spec.potential)
     options = {k: v for k, v in spec.options.items() if k not in DAEMON_OPTIONS}
     signature = inspect.signature(factory)
@@ -187,6 +188,16 @@ def make_potential(
 
         choose_mode(potential, accelerate)
     return potential
+
+
+def _by_content(spec: Spec) -> Spec:
+    """Model files in .pt are metatomic's, unless one is a committee that `pimd train` wrote."""
+    model = spec.options.get("model")
+    if spec.potential != "metatomic" or not isinstance(model, (str, Path)):
+        return spec
+    from pimd.potentials.bp_file import is_model_file
+
+    return Spec("behler_parrinello", spec.options) if is_model_file(model) else spec
 
 
 def _factory(name: str) -> Callable[..., Potential]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainRequest", "train_command"]
 
-SUFFIX = ".npz"
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class TrainRequest:
 
     Attributes:
         data: labelled structures.
-        out: the model file, .npz.
+        out: the model file, .npz or .pt.
         options: of `TrainingOptions`, those that are single numbers.
         hidden: sizes of hidden layers, `24,24`.
         rates: learning rates, first and last.
@@ -107,13 +106,14 @@ def train_command(request: TrainRequest, console: Console) -> int:
 
 
 def _check_paths(request: TrainRequest) -> None:
+    from pimd.potentials.bp_file import SUFFIXES
     from pimd.training.job import Files
 
     out, files = request.out, Files(request.out)
-    if out.suffix != SUFFIX:
+    if out.suffix not in SUFFIXES:
         raise DataError(
-            f"--out {out}: models are written as .npz (arrays and JSON, no pickle); "
-            f"take --out {out.with_suffix(SUFFIX)}"
+            f"--out {out}: models are written as {' or '.join(SUFFIXES)} (arrays and JSON, no "
+            f"pickle); take --out {out.with_suffix(SUFFIXES[0])}"
         )
     if not out.parent.is_dir():
         raise DataError(f"--out {out}: there is no folder {out.parent}")

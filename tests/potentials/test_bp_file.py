@@ -15,7 +15,9 @@ import torch
 from bp_models import make_model
 
 from pimd.potentials.base import PotentialError
-from pimd.potentials.bp_file import load_model, save_model
+from pimd.potentials.behler_parrinello import BehlerParrinello
+from pimd.potentials.bp_file import is_model_file, load_model, save_model
+from pimd.potentials.registry import make_potential, parse_spec
 
 CARD = {"name": "tiny", "errors": {"forces": 0.05}, "elements": ["H", "O"], "note": "Å"}
 
@@ -152,8 +154,8 @@ def test_pickles_are_never_loaded(tmp_path: Path) -> None:
 
 def test_what_cannot_be_stored(tmp_path: Path) -> None:
     model = make_model(1, torch.float32)
-    with pytest.raises(PotentialError, match=r"end in \.npz"):
-        save_model(model, tmp_path / "one.pt", CARD)
+    with pytest.raises(PotentialError, match=r"end in \.npz or \.pt"):
+        save_model(model, tmp_path / "one.pth", CARD)
     with pytest.raises(PotentialError, match="as JSON"):
         save_model(model, tmp_path / "one.npz", {"error": float("nan")})
     assert os.listdir(tmp_path) == []
@@ -163,3 +165,19 @@ def test_size(tmp_path: Path) -> None:
     """Eight members with 24 + 24 nodes for each of two elements: a tenth of a megabyte each."""
     save_model(make_model(8, torch.float32, hidden=(24, 24)), tmp_path / "one.npz", CARD)
     assert (tmp_path / "one.npz").stat().st_size < 2e5
+
+
+def test_a_file_in_pt_is_the_same_archive_and_told_from_others(tmp_path: Path) -> None:
+    model = make_model(2, torch.float64)
+    for name in ("two.npz", "two.pt"):
+        save_model(model, tmp_path / name, CARD)
+    assert (tmp_path / "two.pt").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    assert is_model_file(tmp_path / "two.pt")
+    potential = make_potential(str(tmp_path / "two.pt"))
+    assert isinstance(potential, BehlerParrinello)
+    assert potential.n_members == 2
+    torch.save({"a": torch.zeros(3)}, tmp_path / "other.pt")
+    (tmp_path / "text.pt").write_text("no model")
+    for other in ("other.pt", "text.pt", "absent.pt"):
+        assert not is_model_file(tmp_path / other)
+    assert parse_spec("other.pt").potential == "metatomic"

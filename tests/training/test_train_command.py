@@ -124,7 +124,7 @@ def test_interrupted_keeps_the_best_and_says_how_to_go_on(data: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "m.pt"], "take --out m.npz"),
+        (["--out", "m.pth"], "take --out m.npz"),
         (["--out", "no/m.npz"], "no folder no"),
         (["--out", "m.npz", "--validation", "none.extxyz"], "none.extxyz: no such file"),
         (["--out", "m.npz", "--validation", "1.5"], "--validation is a share"),

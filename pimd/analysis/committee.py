@@ -21,13 +21,14 @@ and the cumulant, whose next term is <da (dh)^2>/2, otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from pimd.analysis.statistics import TooFewSamples, average, bootstrap
 from pimd.analysis.weights import kish, normalised
-from pimd.units import KB_EV_PER_KELVIN
+from pimd.analysis.work import reduced_work
 
 __all__ = ["CommitteeAverage", "committee_average", "exponents"]
 
@@ -36,6 +37,9 @@ DIRECT = 0.5
 TOO_WIDE = 20.0
 FEWEST_EFFECTIVE = 100.0
 N_BOOTSTRAP = 100
+
+Reweighting = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(n_observables, n_samples), (n_potentials, n_samples) -> (n_observables, n_potentials)."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,7 @@ def exponents(
             "expected energies of at least 2 members, (n_members, n_samples, n_beads), and of what "
             f"was sampled, (n_samples, n_beads), got {v.shape} and {base.shape}"
         )
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature} K, expected a positive number")
-    if not (np.isfinite(v).all() and np.isfinite(base).all()):
-        raise ValueError("an energy is not finite")
-    h: np.ndarray = (v - base).mean(axis=-1) / (KB_EV_PER_KELVIN * temperature)
+    h = np.array([reduced_work(base, member, temperature) for member in v])
     return h - h.mean(axis=0) if recentre else h
 
 
@@ -184,14 +184,13 @@ def _cautions(
 
 
 def _noise(
-    a: np.ndarray, h: np.ndarray, reweight: object, of_potential: float, seed: int
+    a: np.ndarray, h: np.ndarray, reweight: Reweighting, of_potential: float, seed: int
 ) -> list[str]:
     """Whether the shifts are more than statistics."""
 
     def shifts(columns: np.ndarray) -> np.ndarray:
         observables, exponent = columns[:, : len(a)].T, columns[:, len(a) :].T
-        moved = reweight(observables, exponent)  # type: ignore[operator]
-        return np.asarray(moved - observables.mean(axis=1, keepdims=True))
+        return reweight(observables, exponent) - observables.mean(axis=1, keepdims=True)
 
     try:
         values = bootstrap(shifts, np.concatenate([a, h]).T, n=N_BOOTSTRAP, seed=seed)

@@ -12,19 +12,16 @@ Lee et al., Phys. Rev. E 83, 066706 (2011)).
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "Average", "TooFewSamples", "average", "blocking_error", "bootstrap", "inefficiency",
-    "quiet_pymbar",
-]  # fmt: skip
+from pimd.analysis.quiet_pymbar import using_pymbar
+
+__all__ = ["Average", "TooFewSamples", "average", "blocking_error", "bootstrap", "inefficiency"]
 
 FEWEST = 5.0
 """Effective samples below which an average has no error bar."""
@@ -126,7 +123,8 @@ def inefficiency(series: np.ndarray) -> float:
     x = _series(series)
     if len(x) < 3 or _is_constant(x):
         return 1.0
-    return max(1.0, float(_timeseries().statistical_inefficiency(x)))
+    with using_pymbar() as pymbar:
+        return max(1.0, float(pymbar.timeseries.statistical_inefficiency(x)))
 
 
 def blocking_error(series: np.ndarray) -> float:
@@ -218,22 +216,5 @@ def _start_of_equilibrium(x: np.ndarray) -> int:
     if len(x) < 10 or _is_constant(x):
         return 0
     stride = max(1, len(x) // MOST_ORIGINS)
-    return int(_timeseries().detect_equilibration(x, nskip=stride)[0])
-
-
-def _timeseries() -> Any:
-    with quiet_pymbar():
-        from pymbar import timeseries
-    return timeseries
-
-
-@contextlib.contextmanager
-def quiet_pymbar() -> Iterator[None]:
-    """Import pymbar within this, without the advice that it logs then."""
-    logger = logging.getLogger("pymbar")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    with using_pymbar() as pymbar:
+        return int(pymbar.timeseries.detect_equilibration(x, nskip=stride)[0])

@@ -244,17 +244,18 @@ class Loop:
             link.simulation.outcome = ExitReason.PROTOCOL_ERROR
             self._end(link.simulation, str(error))
         else:
-            if connection.request is None or not self._alone(link):
+            # a single link's round is evaluated before anything is waited for
+            if connection.request is None or self._n_links > 1:
                 self._watcher.update(link)
             if connection.arriving or connection.wants_write:
                 self._under_way.add(link)
             else:
                 self._under_way.discard(link)
 
-    def _alone(self, link: Link) -> bool:
-        """Whether no other link is there: its rounds are evaluated before anything is waited for,
-        so that it may stay watched meanwhile."""
-        return all(s.outcome is not None or s.links == [link] for s in self.simulations)
+    @property
+    def _n_links(self) -> int:
+        """Links of the simulations that are served."""
+        return sum(len(s.links) for s in self.simulations if s.outcome is None)
 
     def _forget(self, link: Link) -> None:
         """Expect nothing of the link's connection any more."""
@@ -322,8 +323,7 @@ class Loop:
             assert link.connection.request is not None
             link.connection.last_round = self._gatherer.n_rounds + 1
             requests.append(link.connection.request)
-        n_links = sum(len(s.links) for s in self.simulations if s.outcome is None)
-        if n_links == len(self._in_flight):
+        if self._n_links == len(self._in_flight):
             self._conclude(lambda: caller.evaluate(requests))
         else:
             self._worker.submit(lambda: caller.evaluate(requests))

@@ -69,7 +69,7 @@ def zeta_scaled(work: np.ndarray) -> OneSided:
     """-log zeta by scaled coordinates, as a free-energy difference in kT.
 
     Args:
-        work: (n_samples,) beta/P sum_b [V(q'_b) - V(q_b)], as `work.reduced_work` gives it.
+        work: (n_samples,) beta/P sum_b [V(q'_b) - V(q_b)], as `reduced_work` gives it.
 
     Raises:
         NoOverlap: it would rest on a few samples.

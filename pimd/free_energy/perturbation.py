@@ -1,6 +1,6 @@
 """Free-energy perturbation: EXP from either side, BAR from both, with what shows when it fails.
 
-With w = u_1 - u_0 in kT (`work.reduced_work`) of samples of state 0,
+With w = u_1 - u_0 in kT (`pimd.analysis.work`) of samples of state 0,
 
     EXP     F_1 - F_0 = -log <exp(-w)>_0                     (R. W. Zwanzig, 1954)
     BAR     sum_0 f(M + w - F) = sum_1 f(-M + w' + F),  f(x) = 1/(1 + exp x),  M = log(n_0/n_1)
@@ -13,21 +13,16 @@ the two one-sided answers, which bracket it. No overlap is an error.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from pimd.analysis.statistics import inefficiency, quiet_pymbar
+from pimd.analysis.quiet_pymbar import using_pymbar
+from pimd.analysis.statistics import inefficiency
 from pimd.analysis.weights import kish, log_mean_exp, normalised
 
-__all__ = [
-    "Bidirectional", "NoOverlap", "OneSided", "bidirectional", "one_sided", "using_pymbar",
-]  # fmt: skip
+__all__ = ["Bidirectional", "NoOverlap", "OneSided", "bidirectional", "one_sided"]
 
 FEWEST_EFFECTIVE = 5.0
 """Kish samples, correlation counted, below which there is no answer."""
@@ -54,8 +49,9 @@ class OneSided:
         difference: F of the other state minus F of the one that was sampled.
         error: standard error, correlation counted, to first order in the weights.
         n_samples: of the series.
+        inefficiency: statistical inefficiency of the work.
         kish: Kish effective sample size of the weights.
-        n_effective: the same over the statistical inefficiency of the work.
+        n_effective: the same over the inefficiency.
         heaviest: share of the weight of the heaviest sample.
         spread: standard deviation of the work.
         cumulant: <w> - Var(w)/2, exact for Gaussian work; a diagnostic, not an answer.
@@ -65,6 +61,7 @@ class OneSided:
     difference: float
     error: float
     n_samples: int
+    inefficiency: float
     kish: float
     n_effective: float
     heaviest: float
@@ -137,7 +134,7 @@ def bidirectional(forward_work: np.ndarray, reverse_work: np.ndarray) -> Bidirec
         found = pymbar.bar(first, last)
     difference = float(found["Delta_f"])
     # pymbar's error is that of uncorrelated samples
-    g = 0.5 * (inefficiency(first) + inefficiency(last))
+    g = 0.5 * (forward.inefficiency + reverse.inefficiency)
     error = float(found["dDelta_f"]) * math.sqrt(g)
     if not (math.isfinite(difference) and error > 0) and forward.spread + reverse.spread > 0:
         raise NoOverlap("BAR found no free-energy difference between the two states")
@@ -177,7 +174,8 @@ def _one_sided(work: np.ndarray) -> OneSided:
         careful.append(f"the work is spread over {spread:.1f} kT: one side is not enough")
     return OneSided(
         difference=-float(log_mean_exp(-w)), error=math.sqrt(relative), n_samples=len(w),
-        kish=of_weights, n_effective=n_effective, heaviest=float(weights.max()), spread=spread,
+        inefficiency=g, kish=of_weights, n_effective=n_effective,
+        heaviest=float(weights.max()), spread=spread,
         cumulant=float(w.mean() - 0.5 * w.var(ddof=1)), warnings=tuple(careful),
     )
 
@@ -190,13 +188,3 @@ def _overlap(first: np.ndarray, last: np.ndarray) -> float:
         except (ArithmeticError, AssertionError, ValueError, pymbar.utils.ConvergenceError):
             return 0.0
     return found if math.isfinite(found) else 0.0
-
-
-@contextlib.contextmanager
-def using_pymbar() -> Iterator[Any]:
-    """pymbar, without what it logs when imported and what scipy says of its options."""
-    with quiet_pymbar(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Unknown solver options")
-        import pymbar
-
-        yield pymbar

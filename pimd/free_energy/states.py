@@ -3,7 +3,7 @@
     exp(-F_i) = sum_n exp(-u_i(x_n)) / sum_k N_k exp(F_k - u_k(x_n))
 
 M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008). u in kT; of a ring polymer
-u = beta/P sum_b U(q_b), see `work`.
+u = beta/P sum_b U(q_b), see `pimd.analysis.work`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pimd.analysis.quiet_pymbar import using_pymbar
 from pimd.analysis.statistics import inefficiency
-from pimd.free_energy.perturbation import LEAST_OVERLAP, SMALL_OVERLAP, NoOverlap, using_pymbar
+from pimd.free_energy.perturbation import LEAST_OVERLAP, SMALL_OVERLAP, NoOverlap
 
 __all__ = ["States", "mbar"]
 

@@ -13,6 +13,7 @@ from pimd.units import ATOMIC_TIME_FS, KB_HARTREE_PER_KELVIN
 __all__ = [
     "NEEDS_EXTENSION",
     "Setting",
+    "chains_in",
     "nose_hoover_lines",
     "nose_hoover_warnings",
     "uses_nose_hoover",
@@ -142,19 +143,19 @@ def _words(chains: Any, motion: Any, setting: Setting | None) -> str:
 
 
 def _of_beads(motion: Any) -> Iterator[Any]:
-    return _chains(getattr(motion, "thermostat", None))
+    return chains_in(getattr(motion, "thermostat", None))
 
 
 def _of_cell(motion: Any) -> Iterator[Any]:
-    return _chains(getattr(getattr(motion, "barostat", None), "thermostat", None))
+    return chains_in(getattr(getattr(motion, "barostat", None), "thermostat", None))
 
 
-def _chains(thermostat: Any) -> Iterator[Any]:
+def chains_in(thermostat: Any) -> Iterator[Any]:
     """The Nosé–Hoover chains among a thermostat and its parts; by name: i-PI may not fit."""
     if type(thermostat).__name__ == "ThermoNHC":
         yield thermostat
     for part in getattr(thermostat, "tlist", ()):
-        yield from _chains(part)
+        yield from chains_in(part)
 
 
 def _step(motion: Any) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pimd.interrupts import HeardInterrupt
 from pimd.ipi import extensions
 from pimd.ipi.input import InputError, InputFile, read_input
 from pimd.ipi.server import IpiServer, Outcome
@@ -25,7 +26,6 @@ from pimd.run.checkpoints import checkpoint_step, latest_checkpoint
 from pimd.run.child import DaemonFailure
 from pimd.run.describe import describe
 from pimd.run.frames import FrameFile
-from pimd.run.interrupts import HeardInterrupt
 from pimd.run.member_file import MEMBER_FILE, MemberFile
 from pimd.run.members import Recorder
 from pimd.run.observe import Observer

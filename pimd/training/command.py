@@ -66,7 +66,7 @@ class TrainRequest:
 def train_command(request: TrainRequest, console: Console) -> int:
     """`pimd train`: the exit status, 0 trained, 2 wrong data or usage, 130 stopped by Ctrl-C."""
     from pimd.evaluate_progress import make_progress
-    from pimd.training.interrupt import StopAtInterrupt
+    from pimd.interrupts import StopAtInterrupt
     from pimd.training.progress import TrainingProgress
 
     if request.threads is not None:

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from oscillator_beads import oscillator_beads
 
+from pimd.analysis.work import reduced_work
 from pimd.free_energy.isotopes import scaled_beads, spring_energy, zeta_scaled, zeta_thermodynamic
 from pimd.free_energy.perturbation import NoOverlap
-from pimd.free_energy.work import reduced_work
 from pimd.units import AMU_ANGSTROM2_PER_FS2_EV, HBAR_EV_FS, KB_EV_PER_KELVIN
 
 X, TEMPERATURE, MASS = 5.0, 300.0, 2.0
@@ -21,19 +22,10 @@ SPRING = MASS * AMU_ANGSTROM2_PER_FS2_EV * OMEGA**2  # eV/Å^2
 
 def beads(n_beads: int, n: int, seed: int) -> np.ndarray:
     """(n, n_beads, 1 atom, 1 direction) Å, from the exact distribution of P beads."""
-    rng = np.random.default_rng(seed)
-    k = np.arange(n_beads)
-    ring = 2.0 * n_beads * KT / HBAR_EV_FS * np.sin(k * np.pi / n_beads)
-    width = np.sqrt(n_beads * KT / (MASS * AMU_ANGSTROM2_PER_FS2_EV * (ring**2 + OMEGA**2)))
-    j = np.arange(n_beads)
-    matrix = np.array([
-        np.ones(n_beads) if a == 0
-        else np.sqrt(2.0) * np.cos(2 * np.pi * a * j / n_beads) if 2 * a < n_beads
-        else (-1.0) ** j if 2 * a == n_beads
-        else np.sqrt(2.0) * np.sin(2 * np.pi * a * j / n_beads)
-        for a in k
-    ]) / math.sqrt(n_beads)  # fmt: skip
-    return (rng.normal(size=(n, n_beads)) * width @ matrix)[:, :, None, None]
+    q = oscillator_beads(
+        n_beads, n, seed, kt=KT, mass=MASS * AMU_ANGSTROM2_PER_FS2_EV, omega=OMEGA, hbar=HBAR_EV_FS
+    )
+    return q[:, :, None, None]
 
 
 def potential(q: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from oscillator_beads import oscillator_beads
 
+from pimd.analysis.work import reduced_work
 from pimd.free_energy.perturbation import NoOverlap, bidirectional, one_sided
-from pimd.free_energy.work import reduced_work
 from pimd.units import KB_EV_PER_KELVIN
 
 STATES = ((1.0, 0.0), (2.0, 0.5), (4.0, 1.0))
@@ -64,30 +65,13 @@ def test_second_cumulants_fail_without_a_word_where_work_is_not_gaussian() -> No
     assert abs(found.cumulant - 0.346574) > 0.2
 
 
-def ring_positions(x: float, n_beads: int, n: int, seed: int) -> np.ndarray:
-    """Exact samples of the beads of an oscillator, hbar = m = k = omega = 1, beta = x, (n, P)."""
-    rng = np.random.default_rng(seed)
-    k = np.arange(n_beads)
-    ring = 2.0 * n_beads / x * np.sin(k * np.pi / n_beads)
-    modes = rng.normal(size=(n, n_beads)) * np.sqrt(n_beads / x / (ring**2 + 1.0))
-    j = np.arange(n_beads)
-    matrix = np.array([
-        np.full(n_beads, 1.0) if a == 0
-        else np.sqrt(2.0) * np.cos(2 * np.pi * a * j / n_beads) if a < n_beads / 2
-        else (-1.0) ** j if 2 * a == n_beads
-        else np.sqrt(2.0) * np.sin(2 * np.pi * a * j / n_beads)
-        for a in k
-    ]) / math.sqrt(n_beads)  # fmt: skip
-    return modes @ matrix
-
-
 @pytest.mark.parametrize(
     ("n_beads", "exact", "efficiency"), [(1, 0.18232156, 0.952174), (8, 0.47727381, 0.924267)]
 )
 def test_ring_polymers_of_an_oscillator(n_beads: int, exact: float, efficiency: float) -> None:
     """From beta hbar omega = 5 to 6 (k' = 1.44 k), exact for P beads."""
     temperature = 1.0 / (5.0 * KB_EV_PER_KELVIN)  # beta = 5 per eV
-    q = ring_positions(5.0, n_beads, 100_000, 7)
+    q = oscillator_beads(n_beads, 100_000, 7, kt=0.2, mass=1.0, omega=1.0, hbar=1.0)
     w = reduced_work(0.5 * q**2, 0.5 * 1.44 * q**2, temperature)
     found = one_sided(w)
     assert abs(found.difference - exact) < 4 * found.error

@@ -16,14 +16,15 @@ momenta it holds, of which i-PI passes only the number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from pimd.dynamics.suzuki_yoshida import ORDERS
-from pimd.ipi.extensions.nose_hoover_layout import COUPLINGS
+from pimd.dynamics.thermostat import COUPLINGS
 from pimd.ipi.extensions.patching import Extension, Layer
+from pimd.ipi.thermostats import chains_in
 
 __all__ = ["NoseHoover"]
 
@@ -175,23 +176,13 @@ def _bind(stock: Any) -> Any:
             fixcom=bool(self.fixcom), fixed=np.asarray(self.fixatoms_dof, int),
             centroid=self.enstype == "nvt-cc",
         )
-        for thermo in _chains_in(self.thermostat):
+        for thermo in chains_in(self.thermostat):
             thermo.held = held
-        for thermo in _chains_in(self.barostat.thermostat):
+        for thermo in chains_in(self.barostat.thermostat):
             thermo.held = Held(cell=_free_cell(self.barostat))
         stock(self, *args, **kwargs)
 
     return bind
-
-
-def _chains_in(thermostat: Any) -> Iterator[Any]:
-    """The Nosé–Hoover chains in a thermostat, which may be several."""
-    from pimd.ipi.extensions.nose_hoover_thermostat import ThermoNHC
-
-    if type(thermostat) is ThermoNHC:
-        yield thermostat
-    for part in getattr(thermostat, "tlist", ()):
-        yield from _chains_in(part)
 
 
 def _free_cell(barostat: Any) -> np.ndarray | None:

@@ -21,11 +21,9 @@ from __future__ import annotations
 import numpy as np
 
 from pimd.dynamics.chains import NoseHooverChains
+from pimd.dynamics.thermostat import COUPLINGS
 
-__all__ = ["COUPLINGS", "Layout", "free_momenta"]
-
-COUPLINGS = ("massive", "mode", "global")
-
+__all__ = ["Layout", "free_momenta"]
 
 def free_momenta(
     masses: np.ndarray, fixcom: bool, fixed: np.ndarray, centroid_held: bool

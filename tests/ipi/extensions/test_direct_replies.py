@@ -7,7 +7,6 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,29 +15,11 @@ from ipi.interfaces import sockets
 
 from pimd.ipi.extensions.direct_replies import ReplyBuffer, parse_text
 from pimd.ipi.extensions.driver_faults import BadReply
-from pimd.ipi.extensions.socket_faults import SocketFaults
 
 N_ATOMS = 4
 
 
-@pytest.fixture(autouse=True)
-def faults_on(extensions_off: None) -> Iterator[None]:
-    faults = SocketFaults()
-    faults.enable()
-    yield
-    faults.disable()
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[Any, socket.socket]]:
-    """i-PI's end of a connection and the driver's."""
-    ours, theirs = socket.socketpair()
-    ours.settimeout(0.1)
-    driver = sockets.Driver(ours)
-    ours.close()
-    yield driver, theirs
-    driver.close()
-    theirs.close()
+pytestmark = pytest.mark.usefixtures("faults_on")
 
 
 class Answer:

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from pimd.run.interrupts import HeardInterrupt
+from pimd.interrupts import HeardInterrupt
 
 
 class Finalised:

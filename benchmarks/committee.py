@@ -75,7 +75,7 @@ def potentials(kind: str, n_members: int, folder: Path, device: str) -> dict[str
     files = [folder / f"mace{k}.model" for k in range(n_members)]
     for seed, file in enumerate(files):
         if not file.exists():
-            make_mace(file, "float64", channels=8, seed=seed)
+            make_mace(file, "float64", seed=seed)
     if n_members == 1:
         spec: dict[str, Any] = {"potential": "mace", "model": str(files[0]), "device": device}
         return {"mace, loop": make_potential(spec)}

@@ -14,8 +14,12 @@ __all__ = ["bare_mace", "bare_metatomic", "make_behler_parrinello", "make_mace",
 CUTOFF = 4.0
 
 
-def make_mace(path: Path, dtype: str, channels: int = 8, seed: int = 0) -> Path:
-    """A MACE of two layers, scalars only, for H and O."""
+def make_mace(path: Path, dtype: str, *, full_size: bool = False, seed: int = 0) -> Path:
+    """A MACE of two layers, scalar messages, for H and O.
+
+    Small: 8 channels, spherical harmonics up to l = 1, two-body products. Full size: 96 channels,
+    l up to 3, three-body products, 4.5 Å, as the smallest of the published models for molecules.
+    """
     import mace  # noqa: F401  (before e3nn)
     from e3nn import o3
     from mace import modules
@@ -26,12 +30,14 @@ def make_mace(path: Path, dtype: str, channels: int = 8, seed: int = 0) -> Path:
     block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
     try:
         model = modules.ScaleShiftMACE(
-            r_max=CUTOFF, num_bessel=8, num_polynomial_cutoff=5, max_ell=1, interaction_cls=block,
+            r_max=4.5 if full_size else CUTOFF, num_bessel=8, num_polynomial_cutoff=5,
+            max_ell=3 if full_size else 1, interaction_cls=block,
             interaction_cls_first=block, num_interactions=2, num_elements=2,
-            hidden_irreps=o3.Irreps(f"{channels}x0e"), MLP_irreps=o3.Irreps("16x0e"),
+            hidden_irreps=o3.Irreps("96x0e" if full_size else "8x0e"),
+            MLP_irreps=o3.Irreps("16x0e"),
             gate=torch.nn.functional.silu, atomic_energies=np.array([[-13.6, -2041.0]]),
-            avg_num_neighbors=50.0, atomic_numbers=[1, 8], correlation=2, atomic_inter_scale=0.1,
-            atomic_inter_shift=0.0, radial_type="bessel", heads=["Default"],
+            avg_num_neighbors=50.0, atomic_numbers=[1, 8], correlation=3 if full_size else 2,
+            atomic_inter_scale=0.1, atomic_inter_shift=0.0, radial_type="bessel", heads=["Default"],
         )  # fmt: skip
     finally:
         torch.set_default_dtype(before)
@@ -67,13 +73,16 @@ def bare_mace(
     return call
 
 
-def make_metatomic(path: Path, dtype: str, channels: int = 32, seed: int = 0) -> Path:
-    """A message-passing network of two layers for H and O; see `metatomic_network`."""
+def make_metatomic(path: Path, dtype: str, *, full_size: bool = False, seed: int = 0) -> Path:
+    """A message-passing network of two layers for H and O; see `metatomic_network`.
+
+    32 channels, or 384 of them, as published transformers of this kind have.
+    """
     import metatomic.torch as mta
     from metatomic_network import Network
 
     torch.manual_seed(seed)
-    network = Network(CUTOFF, channels).to(getattr(torch, dtype)).eval()
+    network = Network(CUTOFF, 384 if full_size else 32).to(getattr(torch, dtype)).eval()
     outputs = {"energy": mta.ModelOutput(unit="eV", sample_kind="system")}
     capabilities = mta.ModelCapabilities(
         outputs=outputs, atomic_types=[1, 8], interaction_range=2 * CUTOFF,

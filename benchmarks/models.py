@@ -1,10 +1,11 @@
 """A machine-learning model under i-PI: `pimd run`, stock i-PI with its own drivers, the bare model.
 
     python benchmarks/models.py [--mace FILE] [--metatomic FILE] [--beads 1,8,32,64] [--steps 4]
-                                [--repetitions 2] [--device cpu] [--dtype float64]
+                                [--repetitions 2] [--device cpu] [--dtype float64] [--full-size]
 
 64 water molecules, NVT with PILE-L, 0.25 fs; ms per step, the same model file everywhere. Without
-files, small random models are made: a MACE of 2 layers, and a metatomic pair potential. Variants:
+files random models are made, a MACE and a metatomic network of 2 layers each: small ones, or with
+--full-size ones as large as those that are published. Variants:
 
     bare                   the library's model on prepared input, energies, forces and virials of
                            all beads in one call; and, `bare, one by one`, in P calls
@@ -16,7 +17,7 @@ files, small random models are made: a MACE of 2 layers, and a metatomic pair po
 They take turns, and the order is reversed every other time, so that a busy machine slows all. ms
 per step is the median over steps, the first three left out. `model share` is the part of a step
 that `pimd run` spends in the model (summary.json). Rows go to
-benchmarks/results/models_<device>.csv.
+benchmarks/results/models_<device>.csv (models_full_size_<device>.csv).
 """
 
 from __future__ import annotations
@@ -263,6 +264,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--mace", type=Path, help="a .model file (default: a small random one)")
     add("--metatomic", type=Path, help="a .pt file (default: a small random one)")
+    add("--full-size", action="store_true", help="random models as large as published ones")
     add("--kinds", default="mace,metatomic", help="which of the two to measure")
     add("--beads", default="1,8,32,64")
     add("--steps", type=int, default=4, help="steps of a run that count")
@@ -279,7 +281,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
     console = Console(width=110)
-    out = options.out or results_file("models", options.device)
+    name = "random-full-size" if options.full_size else "random"
+    out = options.out or results_file(
+        "models_full_size" if options.full_size else "models", options.device
+    )
     rows: list[dict[str, object]] = []
     from pimd.ipi.structure_files import template_structure
 
@@ -287,10 +292,14 @@ def main() -> None:
     with scratch() as folder:
         models = []
         if "mace" in options.kinds.split(","):
-            file = options.mace or make_mace(folder / "random.model", options.dtype)
+            file = options.mace or make_mace(
+                folder / f"{name}.model", options.dtype, full_size=options.full_size
+            )
             models.append(Model("mace", file.resolve(), bare_mace, mace_calculator))
         if "metatomic" in options.kinds.split(","):
-            file = options.metatomic or make_metatomic(folder / "random.pt", options.dtype)
+            file = options.metatomic or make_metatomic(
+                folder / f"{name}.pt", options.dtype, full_size=options.full_size
+            )
             models.append(Model("metatomic", file.resolve(), bare_metatomic, metatomic_calculator))
         for model in models:
             found = {}

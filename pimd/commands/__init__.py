@@ -1,0 +1,1 @@
+"""The commands that work on what runs have written, one file each; no logic."""

@@ -1,0 +1,198 @@
+"""The outcome of an analysis: numbers, tables and figures; on screen, as JSON and as PNG."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pimd.results.quantity import Quantity
+from pimd.results.style import new_figure, save
+
+__all__ = ["Result", "Table", "plain"]
+
+Draw = Callable[[Any], None]
+"""Draws on an empty matplotlib Figure."""
+
+
+@dataclass
+class Table:
+    """Rows of what belongs together; cells are numbers, words or `Quantity`."""
+
+    title: str
+    columns: list[str]
+    rows: list[Sequence[object]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"title": self.title, "columns": self.columns, "rows": plain(self.rows)}
+
+
+@dataclass
+class Result:
+    """What a command has found.
+
+    Attributes:
+        command: its name, which is that of the files: COMMAND.json, COMMAND_FIGURE.png.
+        title: one line.
+        quantities: numbers with errors.
+        tables: of what is more than a few numbers.
+        notes: what a reader should know, one line each.
+        warnings: what should make a reader careful, one line each.
+        data: anything else for the JSON file; numpy arrays may be in it.
+        figures: name -> what draws it; the name may be empty where there is but one.
+    """
+
+    command: str
+    title: str
+    quantities: list[Quantity] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Draw] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the figures; numbers that do not exist are None."""
+        from importlib import metadata
+
+        return {
+            "command": self.command,
+            "title": self.title,
+            "pimd": metadata.version("pimd"),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "quantities": plain([one.as_json() for one in self.quantities]),
+            "tables": [table.as_json() for table in self.tables],
+            "notes": list(self.notes),
+            "warnings": list(self.warnings),
+            "data": plain(self.data),
+        }
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write COMMAND.json and the figures into a folder, which is made; returns the files.
+
+        Raises:
+            ValueError: it cannot be written there.
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            paths = [directory / f"{self.command}.json"]
+            temporary = paths[0].with_suffix(".json.tmp")
+            temporary.write_text(json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n")
+            os.replace(temporary, paths[0])
+            for name, draw in self.figures.items():
+                paths.append(directory / (f"{self.command}_{name}.png" if name
+                                          else f"{self.command}.png"))
+                figure = new_figure()
+                draw(figure)
+                save(figure, paths[-1])
+        except OSError as error:
+            raise ValueError(f"cannot write results into {directory}: {error}") from error
+        return paths
+
+    def show(self, console: Any) -> None:
+        """Print it."""
+        from rich import box
+        from rich.table import Table as RichTable
+
+        console.print(self.title, style="bold", markup=False, highlight=False)
+        if self.quantities:
+            console.print(_of_quantities(self.quantities))
+        for table in self.tables:
+            shown = RichTable(title=table.title, box=box.SIMPLE, title_justify="left")
+            for column in table.columns:
+                shown.add_column(column, justify="right" if _numeric(table, column) else "left")
+            for row in table.rows:
+                shown.add_row(*(_cell(value) for value in row))
+            console.print(shown)
+        for note in self.notes:
+            console.print(note, markup=False, highlight=False)
+        for line in self.warnings:
+            console.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
+        for one in self.quantities:
+            for line in one.warnings:
+                console.print(
+                    f"warning: {one.name}: {line}", style="yellow", markup=False, highlight=False
+                )
+
+
+def plain(value: Any) -> Any:
+    """Lists, words and finite numbers of anything that a result holds; what is neither is None.
+
+    Raises:
+        TypeError: something that has no place in JSON.
+    """
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Quantity):
+        return plain(value.as_json())
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Sequence):
+        return [plain(one) for one in value]
+    raise TypeError(f"a result cannot hold a {type(value).__name__}")
+
+
+def _of_quantities(quantities: Sequence[Quantity]) -> Any:
+    from rich import box
+    from rich.table import Table as RichTable
+
+    shown = RichTable(box=box.SIMPLE)
+    shown.add_column("")
+    shown.add_column("value (error)", justify="right")
+    shown.add_column("unit")
+    counted = any(one.n_effective is not None for one in quantities)
+    noted = any(one.note for one in quantities)
+    if counted:
+        shown.add_column("effective samples", justify="right")
+    if noted:
+        shown.add_column("by")
+    for one in quantities:
+        number = str(dataclasses.replace(one, unit=""))
+        cells = [one.name, number, one.unit]
+        if counted:
+            cells.append("" if one.n_effective is None else f"{one.n_effective:.0f}")
+        if noted:
+            cells.append(one.note)
+        shown.add_row(*(_escaped(cell) for cell in cells))
+    return shown
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.6g}" if math.isfinite(value) else "-"
+    return "" if value is None else _escaped(str(value))
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _numeric(table: Table, column: str) -> bool:
+    k = table.columns.index(column)
+    cells = [row[k] for row in table.rows if row[k] is not None]
+    return bool(cells) and all(
+        isinstance(cell, (int, float, np.integer, np.floating, Quantity))
+        and not isinstance(cell, bool) for cell in cells
+    )

@@ -11,7 +11,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["XML", "block_timings", "run_stock", "start", "stop", "wait"]
+import numpy as np
+
+__all__ = ["SOCKET", "XML", "block_timings", "run_stock", "start", "stop", "wait", "write_gas"]
 
 TIME_LIMIT_S = 600.0
 
@@ -21,11 +23,7 @@ XML = """<simulation verbosity='{verbosity}'>
   </output>
   <total_steps>{n_steps}</total_steps>
   <prng><seed>12345</seed></prng>
-  <ffsocket name='forces' mode='unix' pbc='false'>
-    <address>{address}</address>
-    {batch_size}
-    <parameters> {spec} </parameters>
-  </ffsocket>
+  {forcefield}
   <system>
     <initialize nbeads='{n_beads}'>
       <file mode='{format}'> initial.xyz </file>
@@ -43,6 +41,20 @@ XML = """<simulation verbosity='{verbosity}'>
 </simulation>
 """
 """NVT with PILE-L from initial.xyz, read by stock i-PI and by `pimd run`."""
+
+SOCKET = """<ffsocket name='forces' mode='unix' pbc='false'>
+    <address>{address}</address>
+    {batch_size}
+    <parameters> {spec} </parameters>
+  </ffsocket>"""
+
+
+def write_gas(path: Path, n_atoms: int) -> None:
+    """Hydrogen atoms in a cubic cell of 10 Å, as i-PI's xyz."""
+    positions = np.random.default_rng(0).uniform(0, 10, (n_atoms, 3))
+    lines = [f"{n_atoms}", "# CELL(abcABC): 10 10 10 90 90 90 positions{angstrom} cell{angstrom}"]
+    lines += [f"H {x:.6f} {y:.6f} {z:.6f}" for x, y, z in positions]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def block_timings(log: str, first_step: int) -> list[float]:

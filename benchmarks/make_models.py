@@ -74,15 +74,17 @@ def bare_mace(
 
 
 def make_metatomic(path: Path, dtype: str, *, full_size: bool = False, seed: int = 0) -> Path:
-    """A message-passing network of two layers for H and O; see `metatomic_network`.
+    """A message-passing network for H and O; see `metatomic_network`.
 
-    32 channels, or 384 of them, as published transformers of this kind have.
+    Small: 2 layers of 32 channels. Full size: 6 layers of 128 channels with filters of two layers,
+    as published networks with continuous filters have.
     """
     import metatomic.torch as mta
     from metatomic_network import Network
 
     torch.manual_seed(seed)
-    network = Network(CUTOFF, 384 if full_size else 32).to(getattr(torch, dtype)).eval()
+    size = {"channels": 128, "n_layers": 6, "deep": True} if full_size else {"channels": 32}
+    network = Network(CUTOFF, **size).to(getattr(torch, dtype)).eval()
     outputs = {"energy": mta.ModelOutput(unit="eV", sample_kind="system")}
     capabilities = mta.ModelCapabilities(
         outputs=outputs, atomic_types=[1, 8], interaction_range=2 * CUTOFF,

@@ -2,7 +2,9 @@
 
     m_i = sum_j f_c(r_ij) W(r_ij) * h_j,   h_i <- h_i + MLP(m_i),   E_i = e_i + MLP(h_i)
 
-with Gaussians of the distance, a cosine cutoff and invariant features h.
+with Gaussians of the distance, a cosine cutoff and invariant features h. The filter W is one linear
+layer, or two of them with a nonlinearity between (`deep`), which costs far more: it is evaluated
+for every pair.
 """
 
 import math
@@ -16,29 +18,37 @@ __all__ = ["Network"]
 
 
 class Layer(torch.nn.Module):
-    def __init__(self, channels: int, n_basis: int) -> None:
+    def __init__(self, channels: int, n_basis: int, deep: bool) -> None:
         super().__init__()
-        self.filter = torch.nn.Linear(n_basis, channels)
+        self.filter = torch.nn.Sequential(torch.nn.Linear(n_basis, channels))
+        if deep:
+            self.filter.append(torch.nn.SiLU())
+            self.filter.append(torch.nn.Linear(channels, channels))
         self.update = torch.nn.Sequential(
             torch.nn.Linear(channels, channels), torch.nn.SiLU(),
             torch.nn.Linear(channels, channels),
         )
 
-    def forward(self, h: torch.Tensor, i: torch.Tensor, j: torch.Tensor,
-                basis: torch.Tensor) -> torch.Tensor:
-        message = torch.zeros_like(h).index_add(0, i, self.filter(basis) * h[j])
+    def forward(self, h: torch.Tensor, i: torch.Tensor, j: torch.Tensor, basis: torch.Tensor,
+                inside: torch.Tensor) -> torch.Tensor:
+        message = torch.zeros_like(h).index_add(0, i, self.filter(basis) * inside * h[j])
         return h + self.update(message)
 
 
 class Network(torch.nn.Module):
     """Energies of systems of H and O."""
 
-    def __init__(self, cutoff: float, channels: int, n_basis: int = 16) -> None:
+    def __init__(
+        self, cutoff: float, channels: int, n_layers: int = 2, deep: bool = False,
+        n_basis: int = 16,
+    ) -> None:
         super().__init__()
         self.wish = mta.NeighborListOptions(cutoff, True, True)
         self.cutoff = cutoff
         self.embedding = torch.nn.Embedding(119, channels)
-        self.layers = torch.nn.ModuleList([Layer(channels, n_basis), Layer(channels, n_basis)])
+        self.layers = torch.nn.ModuleList(
+            Layer(channels, n_basis, deep) for _ in range(n_layers)
+        )
         self.readout = torch.nn.Linear(channels, 1)
         self.register_buffer("centres", torch.linspace(0.5, cutoff, n_basis))
         energies = torch.zeros(119)
@@ -72,10 +82,10 @@ class Network(torch.nn.Module):
         z, i, j, owner = torch.cat(types), torch.cat(firsts), torch.cat(seconds), torch.cat(owners)
         r = torch.cat(vectors).square().sum(1).sqrt()
         inside = 0.5 * (torch.cos(math.pi * r / self.cutoff) + 1.0) * (r < self.cutoff)
-        basis = torch.exp(-4.0 * (r[:, None] - self.centres).square()) * inside[:, None]
+        basis = torch.exp(-4.0 * (r[:, None] - self.centres).square())
         h = self.embedding(z)
         for layer in self.layers:
-            h = layer(h, i, j, basis)
+            h = layer(h, i, j, basis, inside[:, None])
         atomic = self.readout(h)[:, 0] + self.energies[z]
         total = torch.zeros(len(systems), dtype=atomic.dtype, device=atomic.device)
         total = total.index_add(0, owner, atomic)

@@ -42,7 +42,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.io import write
-from ipi_runs import XML, block_timings, run_stock, start, stop, wait
+from ipi_runs import SOCKET, XML, block_timings, run_stock, start, stop, wait
 from make_models import bare_mace, bare_metatomic, make_mace, make_metatomic
 from results_file import device_name, results_file, write_rows
 from rich.console import Console
@@ -193,7 +193,7 @@ class Runs:
         (folder / "input.xml").write_text(XML.format(
             verbosity="high", stride=1, columns="step, conserved, potential", format="ase",
             n_steps=self.options.steps + WARM_UP_STEPS, n_beads=self.n_beads, timestep_fs=0.25,
-            address=address, batch_size=batch_size, spec=spec,
+            forcefield=SOCKET.format(address=address, batch_size=batch_size, spec=spec),
         ))
 
 

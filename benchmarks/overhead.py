@@ -27,7 +27,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from ipi_runs import XML, block_timings, run_stock, start, stop, wait
+from ipi_runs import SOCKET, XML, block_timings, run_stock, start, stop, wait, write_gas
 from results_file import RESULTS, write_rows
 from rich.console import Console
 from rich.table import Table
@@ -90,15 +90,15 @@ class Measured:
 
 def write_input(folder: Path, n_atoms: int, n_beads: int, n_steps: int, address: str) -> None:
     """input.xml and initial.xyz: hydrogen atoms in a cubic cell of 10 Å."""
-    positions = np.random.default_rng(0).uniform(0, 10, (n_atoms, 3))
-    lines = [f"{n_atoms}", "# CELL(abcABC): 10 10 10 90 90 90 positions{angstrom} cell{angstrom}"]
-    lines += [f"H {x:.6f} {y:.6f} {z:.6f}" for x, y, z in positions]
-    (folder / "initial.xyz").write_text("\n".join(lines) + "\n")
+    write_gas(folder / "initial.xyz", n_atoms)
     (folder / "input.xml").write_text(
         XML.format(
             verbosity="medium", stride=100, columns="step, conserved, temperature", format="xyz",
-            n_steps=n_steps, n_beads=n_beads, timestep_fs=0.5, address=address,
-            batch_size=f"<batch_size>{n_beads}</batch_size>", spec="{potential: free}",
+            n_steps=n_steps, n_beads=n_beads, timestep_fs=0.5,
+            forcefield=SOCKET.format(
+                address=address, batch_size=f"<batch_size>{n_beads}</batch_size>",
+                spec="{potential: free}",
+            ),
         )
     )
 

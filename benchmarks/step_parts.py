@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ipi_runs import XML, write_gas
 from results_file import RESULTS, write_rows
 from rich.console import Console
 from rich.table import Table
@@ -39,27 +40,6 @@ from rich.table import Table
 SIZES = "24x32,192x8,192x32,648x32,648x64"
 EXTENSIONS = frozenset({"normal_modes", "vector_steps", "fused_steps"})
 PARTS = ("random", "O", "B", "C f", "A", "C^T q", "rest", "all")
-
-XML = """<simulation verbosity='quiet'>
-  <output prefix='simulation'>
-    <properties stride='1000000' filename='out'> [step] </properties>
-  </output>
-  <total_steps>1000000</total_steps> <prng><seed>12345</seed></prng>
-  <ffdirect name='forces'><pes>gas</pes></ffdirect>
-  <system>
-    <initialize nbeads='{n_beads}'>
-      <file mode='xyz'> initial.xyz </file>
-      <velocities mode='thermal' units='kelvin'> 300 </velocities>
-    </initialize>
-    <forces><force forcefield='forces'/></forces>
-    <motion mode='dynamics'><dynamics mode='nvt'>
-      <timestep units='femtosecond'> 0.5 </timestep>
-      <thermostat mode='pile_l'><tau units='femtosecond'> 100 </tau></thermostat>
-    </dynamics></motion>
-    <ensemble><temperature units='kelvin'> 300 </temperature></ensemble>
-  </system>
-</simulation>
-"""
 
 
 class Clock:
@@ -84,11 +64,13 @@ def new_system(n_atoms: int, n_beads: int) -> Any:
     """A system of i-PI in the current folder, with a force that is there at once."""
     from ipi.engine.simulation import Simulation
 
-    positions = np.random.default_rng(0).uniform(0, 10, (n_atoms, 3))
-    lines = [str(n_atoms), "# CELL(abcABC): 10 10 10 90 90 90 positions{angstrom} cell{angstrom}"]
-    lines += [f"H {x:.6f} {y:.6f} {z:.6f}" for x, y, z in positions]
-    Path("initial.xyz").write_text("\n".join(lines) + "\n")
-    system = Simulation.load_from_xml(XML.format(n_beads=n_beads)).syslist[0]
+    write_gas(Path("initial.xyz"), n_atoms)
+    xml = XML.format(
+        verbosity="quiet", stride=1_000_000, columns="step", format="xyz", n_steps=1_000_000,
+        n_beads=n_beads, timestep_fs=0.5,
+        forcefield="<ffdirect name='forces'><pes>gas</pes></ffdirect>",
+    )
+    system = Simulation.load_from_xml(xml).syslist[0]
     component = system.forces.mforces[0]
     none = np.zeros((n_beads, 3 * n_atoms))
     component._f._func = lambda: none

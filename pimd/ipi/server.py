@@ -113,6 +113,7 @@ class IpiServer:
 
         self.extension_status = extensions.enable_all(self.settings)
         self._check_thermostats()
+        self._check_records()
         if not self.settings.stock:
             limit_blas()
         self._log = open(self.log_path, "a", buffering=1)  # noqa: SIM115  (open for the run)
@@ -148,6 +149,17 @@ class IpiServer:
         off = [s for s in self.extension_status if s.name == "nose_hoover" and not s.enabled]
         if off:
             raise InputError(f"{NEEDS_EXTENSION} (it is off: {off[0].reason})")
+
+    def _check_records(self) -> None:
+        """The format h5md is an extension, without which i-PI's words would not help."""
+        if not extensions.record_files(ET.fromstring(self.xml)):
+            return
+        off = [s for s in self.extension_status if s.name == "h5md_output" and not s.enabled]
+        if off:
+            raise InputError(
+                "<trajectory format='h5md'> is written by pimd's extension h5md_output, and "
+                f"cannot be written here (it is off: {off[0].reason})"
+            )
 
     @property
     def is_ending(self) -> bool:

@@ -22,6 +22,8 @@ from pimd.ipi.input import InputError, InputFile, read_input
 from pimd.ipi.server import IpiServer, Outcome
 from pimd.ipi.systems import SocketUse, SystemInfo, socket_uses, system_infos
 from pimd.ipi.uncertainty import may_tell, sources
+from pimd.record.h5md_file import RecordError
+from pimd.record.h5md_recovery import cut_record
 from pimd.run.checkpoints import checkpoint_step, latest_checkpoint
 from pimd.run.child import DaemonFailure
 from pimd.run.describe import describe
@@ -50,6 +52,7 @@ WRONG_INPUT = (
     InputError,
     NoUncertainty,
     PotentialError,
+    RecordError,
     RunDirectoryError,
     extensions.ExtensionError,
     extensions.OutputPositionsError,
@@ -62,7 +65,7 @@ class RunOptions:
     """What the command line of `pimd run` and `pimd check` says.
 
     Times are in seconds; `trial` has the daemons evaluate a full round before they serve; `stock`
-    leaves i-PI as it is.
+    leaves i-PI as it is. `supervisor` makes what keeps the daemons, as `Supervisor` itself does.
     """
 
     input: Path
@@ -79,6 +82,7 @@ class RunOptions:
     stock: bool = False
     trial: bool = False
     uncertainty: UncertaintyOptions = field(default_factory=UncertaintyOptions)
+    supervisor: Callable[..., Supervisor] = Supervisor
 
 
 class Session:
@@ -144,6 +148,8 @@ class Session:
         """Drop what was kept beside i-PI's outputs after the checkpoint."""
         folder = self.directory.path
         said = MemberFile(folder / MEMBER_FILE).cut(step)
+        for name, stride in extensions.record_files(self.document.root):
+            said += cut_record(folder / name, step, stride)
         for name in (KEPT_FILE, STOPPED_FILE):
             said += FrameFile.cut(folder / name, step)
         return said
@@ -196,7 +202,7 @@ class Session:
             trial=self.options.trial,
             requests=self.options.uncertainty.members_every is not None,
         )
-        self.supervisor = Supervisor(
+        self.supervisor = self.options.supervisor(
             plans, self._sockets, self.directory.path / "daemon.log", self.say,
             on_failure=lambda event: self.ipi.fail(str(event["message"])),
             is_ending=lambda: self.ipi.is_ending, restarts=not self.options.stock,

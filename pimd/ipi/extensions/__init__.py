@@ -11,6 +11,7 @@ for, and can be switched off again:
     atomic_checkpoints  RESTART and checkpoints are never half written
     exact_checkpoints   RESTART holds every number exactly
     output_positions    a resumed run doubles and loses no row
+    h5md_output         all beads in one HDF5 file
     periodic_restart    RESTART every so many seconds, not only at the end
     spaced_states       the state to go back to is kept as often as it is cheap
     normal_modes        between beads and modes by a matrix product where that is faster
@@ -26,6 +27,7 @@ for, and can be switched off again:
 from __future__ import annotations
 
 from pimd.ipi.extensions.failure import FAILURE, Failure, failure_message
+from pimd.ipi.extensions.h5md_output import record_files
 from pimd.ipi.extensions.output_positions import OutputPositionsError, truncate_outputs
 from pimd.ipi.extensions.registry import (
     ExtensionError,
@@ -49,5 +51,6 @@ __all__ = [
     "enable_all",
     "failure_message",
     "left_to_ipi",
+    "record_files",
     "truncate_outputs",
 ]

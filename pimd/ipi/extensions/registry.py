@@ -98,6 +98,7 @@ def _factories(settings: Settings) -> dict[str, Callable[[], Extension]]:
         "atomic_checkpoints": make("atomic_checkpoints", "AtomicCheckpoints"),
         "exact_checkpoints": make("exact_checkpoints", "ExactCheckpoints"),
         "output_positions": make("output_positions", "OutputPositions"),
+        "h5md_output": make("h5md_output", "H5MDOutput"),
         "periodic_restart": make("periodic_restart", "PeriodicRestart", settings.restart_interval),
         "spaced_states": make("spaced_states", "SpacedStates"),
         "normal_modes": make("normal_modes", "NormalModeProducts"),

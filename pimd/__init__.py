@@ -9,6 +9,11 @@ The way of the data, and of the folders:
     potentials/   from structures to energies, forces, virials
     record/       what a run left behind, as arrays with units
     relabel/      energies of stored beads under another potential
+    analysis/     averages with errors, uncertainty of committees, distributions, spectra
+    free_energy/  perturbation, integration over ladders of runs, isotopes, electrons
+    results/      what an analysis gives back; report/ puts a run on one page
+    training/     Behler-Parrinello committees from labels
+    dynamics/     Nosé-Hoover chains and a reference integrator, to read and to test with
 
 Inside are eV, Å, fs, amu and cells as rows; atomic units only in `daemon` and `ipi`.
 """

@@ -9,6 +9,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pimd.commands.distributions import distributions
+from pimd.commands.electronic import electronic
+from pimd.commands.estimate import estimate
+from pimd.commands.fep import fep
+from pimd.commands.isotope import isotope
+from pimd.commands.relabel import relabel
+from pimd.commands.report import report
+from pimd.commands.spectra import spectra
+from pimd.commands.ti import ti
+from pimd.commands.uncertainty import uncertainty
+
 app = typer.Typer(
     name="pimd",
     help="Path-integral driver for i-PI: all beads of a machine-learning potential in one batch.",
@@ -353,6 +364,12 @@ def serve(
             allow_model_dirs=allow_model_dir or [],
         )
     )
+
+
+for _command in (
+    relabel, estimate, distributions, spectra, uncertainty, fep, ti, isotope, electronic, report,
+):
+    app.command(rich_help_panel="What runs have written")(_command)
 
 
 def main() -> None:

@@ -84,8 +84,8 @@ def check_averages(name: str, columns: dict[str, np.ndarray]) -> None:
 
 def test_all_inputs_are_there() -> None:
     assert NAMES == [
-        "harmonic", "nose_hoover", "parahydrogen", "silicon", "water", "water_committee",
-        "water_gfn2", "water_npt",
+        "harmonic", "isotope", "mass_ti", "nose_hoover", "parahydrogen", "promotion", "silicon",
+        "water", "water_committee", "water_gfn2", "water_npt",
     ]  # fmt: skip
 
 
@@ -125,23 +125,32 @@ for folder in sys.argv[1:]:
 
 
 def test_stock_ipi_takes_them() -> None:
-    """i-PI alone, without anything of pimd, reads every input but that with our thermostat."""
-    folders = [str(INPUTS / name) for name in NAMES if name != "nose_hoover"]
+    """i-PI alone, without anything of pimd, reads every input but those with our thermostat or our
+    record."""
+    ours = [
+        name for name in NAMES
+        if name == "nose_hoover" or "format='h5md'" in (INPUTS / name / "input.xml").read_text()
+    ]
+    folders = [str(INPUTS / name) for name in NAMES if name not in ours]
     result = subprocess.run(
         [sys.executable, "-c", PARSE, *folders], capture_output=True, text=True, timeout=120
     )
     assert result.returncode == 0, result.stderr
     read = [line.split() for line in result.stdout.splitlines() if line.split()[:1]]
     found = {row[0]: (int(row[1]), int(row[2])) for row in read if row[0] in NAMES}
-    assert found == {
+    everything = {
         "harmonic": (64, 8),
+        "mass_ti": (64, 16),
         "parahydrogen": (32, 12),
+        "promotion": (48, 8),
         "silicon": (64, 8),
         "water": (192, 32),
         "water_committee": (192, 32),
         "water_gfn2": (9, 8),
         "water_npt": (192, 32),
     }
+    assert found == {name: size for name, size in everything.items() if name not in ours}
+    assert len(found) >= 4
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,7 +21,10 @@ import numpy as np
 
 from pimd.analysis.quiet_pymbar import using_pymbar
 
-__all__ = ["Average", "TooFewSamples", "average", "blocking_error", "bootstrap", "inefficiency"]
+__all__ = [
+    "Average", "TooFewSamples", "average", "blocking_error", "bootstrap", "inefficiency",
+    "long_run_variance",
+]
 
 FEWEST = 5.0
 """Effective samples below which an average has no error bar."""
@@ -96,7 +99,8 @@ def average(series: np.ndarray, start: int | None = None) -> Average:
     kept = x[start:]
     g = inefficiency(kept)
     n_effective = len(kept) / g
-    error = float(math.sqrt(kept.var(ddof=1) / n_effective)) if len(kept) > 1 else math.nan
+    variance = 0.0 if _is_constant(kept) else kept.var(ddof=1)  # without rounding
+    error = float(math.sqrt(variance / n_effective)) if len(kept) > 1 else math.nan
     blocks = blocking_error(kept)
     warnings = []
     if n_effective < FEWEST:
@@ -125,6 +129,12 @@ def inefficiency(series: np.ndarray) -> float:
         return 1.0
     with using_pymbar() as pymbar:
         return max(1.0, float(pymbar.timeseries.statistical_inefficiency(x)))
+
+
+def long_run_variance(series: np.ndarray) -> float:
+    """Of a series, (n,): n times the variance of its mean, correlation counted."""
+    x = _series(series)
+    return float(x.var(ddof=1)) * inefficiency(x) if len(x) > 1 else 0.0
 
 
 def blocking_error(series: np.ndarray) -> float:

@@ -9,29 +9,26 @@ density of states and temperature. g counts both spins and is kept as it is for 
 the error of that is of second order in the response of the density. As N is fixed,
 dA = -kT int dg log(1 + exp(-(e - mu)/kT)), without a derivative of mu.
 
-A density of states on a grid is taken as linear between its points. With G = int g, and f the step
-at E_F in the ground state, partial integration leaves nothing singular to integrate:
-
-    A(T) - A(0) = (mu - E_F) N - [int G f - int^E_F G]
+A density of states on a grid is taken as linear between its points; see
+`pimd.free_energy.bands`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.optimize import brentq
 
+from pimd.free_energy.bands import WINDOW, Bands, NumberedError, entropy_of, fermi, most_nodes
 from pimd.units import KB_EV_PER_KELVIN
 
-__all__ = ["Electrons", "electrons_of_dos", "electrons_of_levels"]
+__all__ = [
+    "Electrons", "ManyElectrons", "electrons_of_dos", "electrons_of_levels", "electrons_of_many",
+]
 
-WINDOW = 40.0
-"""kT on both sides of mu, beyond which f is 1 or 0 to rounding."""
-SEGMENTS_PER_KT = 2.0
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(6)
-NEGATIVE = 1e-9
-"""Of its largest value, by which a density of states may be below 0."""
+CHUNK_NODES = 2_000_000
+"""Nodes of the integrals of all densities of states that are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,17 @@ class Electrons:
     fermi_level: float
 
 
+@dataclass(frozen=True)
+class ManyElectrons:
+    """Electrons of several densities of states at one temperature; arrays of one shape."""
+
+    free_energy: np.ndarray
+    energy: np.ndarray
+    entropy_term: np.ndarray
+    chemical_potential: np.ndarray
+    fermi_level: np.ndarray
+
+
 def electrons_of_dos(
     energies: np.ndarray, dos: np.ndarray, n_electrons: float, temperature: float
 ) -> Electrons:
@@ -68,18 +76,43 @@ def electrons_of_dos(
         ValueError: no density of states, one that cannot hold the electrons, or one that ends
             where states are still occupied.
     """
+    found = electrons_of_many(energies, np.atleast_2d(dos), n_electrons, temperature)
+    return Electrons(*(float(getattr(found, one.name)[0]) for one in fields(Electrons)))
+
+
+def electrons_of_many(
+    energies: np.ndarray, dos: np.ndarray, n_electrons: np.ndarray | float, temperature: float
+) -> ManyElectrons:
+    """Electrons of densities of states on one grid, each with a chemical potential of its own.
+
+    Args:
+        energies: (n,) eV, ascending.
+        dos: (..., n) states/eV, both spins.
+        n_electrons: one number, or (...).
+        temperature: K.
+
+    Returns:
+        Arrays of shape (...).
+
+    Raises:
+        ValueError: as `electrons_of_dos`; says which of them by its number in the flat order.
+    """
     kt = _kt(temperature)
-    bands = _Bands(energies, dos, n_electrons)
-    mu = bands.chemical_potential(kt)
-    n = n_electrons
-    e, weights = bands.nodes(mu, kt)
-    x = (e - mu) / kt
-    f = _fermi(x)
-    below, fermi = bands.edge(mu, kt), bands.fermi_level
-    filled = bands.second(below) + weights @ (bands.integrated(e) * f) - bands.second(fermi)
-    free_energy = float((mu - fermi) * n - filled)
-    entropy = float(kt * (weights @ (bands.density(e) * _entropy(x))))
-    return Electrons(free_energy, free_energy + entropy, entropy, mu, fermi)
+    g = np.asarray(dos, dtype=float)
+    shape = g.shape[:-1]
+    g = g.reshape(-1, g.shape[-1])
+    n = np.broadcast_to(np.asarray(n_electrons, dtype=float), shape).ravel()
+    at_once = max(1, CHUNK_NODES // max(1, most_nodes(np.asarray(energies), kt)))
+    parts = []
+    for start in range(0, len(g), at_once):
+        part = slice(start, start + at_once)
+        try:
+            bands = Bands(energies, g[part], n[part])
+            mu, free, entropy = bands.thermal(kt)
+        except NumberedError as error:
+            raise NumberedError(error.message, error.number + start, len(g) > 1) from error
+        parts.append((free, free + entropy, entropy, mu, bands.fermi_level))
+    return ManyElectrons(*(np.concatenate(one).reshape(shape) for one in zip(*parts, strict=True)))
 
 
 def electrons_of_levels(
@@ -110,120 +143,19 @@ def electrons_of_levels(
     filled = np.clip(n_electrons - (np.cumsum(g) - g), 0.0, g)
     homo = int(np.flatnonzero(filled)[-1])
     full = filled[homo] == g[homo]
-    fermi = float(0.5 * (e[homo] + e[homo + 1]) if full else e[homo])
+    level = float(0.5 * (e[homo] + e[homo + 1]) if full else e[homo])
     span = WINDOW * kt + float(np.ptp(e))
     mu = float(brentq(
-        lambda m: float(g @ _fermi((e - m) / kt)) - n_electrons, e[0] - span, e[-1] + span,
+        lambda m: float(g @ fermi((e - m) / kt)) - n_electrons, e[0] - span, e[-1] + span,
         xtol=1e-14, rtol=8.9e-16,
     ))  # fmt: skip
     x = (e - mu) / kt
     free_energy = float(mu * n_electrons - kt * (g @ np.logaddexp(0.0, -x)) - filled @ e)
-    entropy = float(kt * (g @ _entropy(x)))
-    return Electrons(free_energy, free_energy + entropy, entropy, mu, fermi)
+    entropy = float(kt * (g @ entropy_of(x)))
+    return Electrons(free_energy, free_energy + entropy, entropy, mu, level)
 
 
 def _kt(temperature: float) -> float:
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature} K, expected a positive number")
     return KB_EV_PER_KELVIN * temperature
-
-
-def _fermi(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1.0 - np.tanh(0.5 * x))
-
-
-def _entropy(x: np.ndarray) -> np.ndarray:
-    """-f log f - (1 - f) log(1 - f) at f = 1/(1 + exp x), even in x."""
-    y = np.abs(x)
-    return np.log1p(np.exp(-y)) + y * _fermi(y)
-
-
-class _Bands:
-    """A density of states that is linear between grid points, and its first two integrals."""
-
-    def __init__(self, energies: np.ndarray, dos: np.ndarray, n_electrons: float) -> None:
-        e, g = np.asarray(energies, dtype=float), np.asarray(dos, dtype=float)
-        if e.ndim != 1 or e.shape != g.shape or len(e) < 2 or not (np.diff(e) > 0).all():
-            raise ValueError(
-                "expected a density of states on a grid: ascending energies and values, (n,) each, "
-                f"got {e.shape} and {g.shape}"
-            )
-        if not np.isfinite(g).all() or g.min() < -NEGATIVE * max(g.max(), 0.0):
-            raise ValueError("the density of states is negative or not finite somewhere")
-        self._e, self._g = e, np.maximum(g, 0.0)
-        h = np.diff(e)
-        first = 0.5 * h * (self._g[1:] + self._g[:-1])
-        self._first = np.concatenate([[0.0], np.cumsum(first)])  # G at the grid points
-        second = self._first[:-1] * h + h**2 * (2.0 * self._g[:-1] + self._g[1:]) / 6.0
-        self._second = np.concatenate([[0.0], np.cumsum(second)])
-        self._n = float(n_electrons)
-        if not 0 < self._n < self._first[-1]:
-            raise ValueError(
-                f"the density of states holds {self._first[-1]:.6g} electrons, expected more than "
-                f"{n_electrons:g}"
-            )
-        self.fermi_level = 0.5 * (self._reached(-1e-12) + self._reached(1e-12))
-
-    def density(self, e: np.ndarray) -> np.ndarray:
-        return np.interp(e, self._e, self._g)
-
-    def integrated(self, e: np.ndarray) -> np.ndarray:
-        """G(e), exact for a linear density."""
-        k, d, slope = self._place(e)
-        found: np.ndarray = self._first[k] + d * (self._g[k] + 0.5 * slope * d)
-        return found
-
-    def second(self, e: float) -> float:
-        """Integral of G up to e."""
-        k, d, slope = self._place(np.asarray(e))
-        return float(self._second[k] + d * (self._first[k] + d * (self._g[k] / 2 + slope * d / 6)))
-
-    def _place(self, e: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        k = np.clip(np.searchsorted(self._e, e, side="right") - 1, 0, len(self._e) - 2)
-        slope = (self._g[k + 1] - self._g[k]) / (self._e[k + 1] - self._e[k])
-        return k, e - self._e[k], slope
-
-    def _reached(self, more: float) -> float:
-        """Where G is N and a relative bit more: both ends of a gap together."""
-        n = self._n * (1.0 + more)
-        k = int(np.clip(np.searchsorted(self._first, n, side="right") - 1, 0, len(self._e) - 2))
-        a = 0.5 * (self._g[k + 1] - self._g[k]) / (self._e[k + 1] - self._e[k])
-        b, c = self._g[k], n - self._first[k]
-        root = b + np.sqrt(max(b * b + 4.0 * a * c, 0.0))
-        return float(self._e[k] + (2.0 * c / root if root > 0 else 0.0))
-
-    def edge(self, mu: float, kt: float) -> float:
-        """Below it everything is occupied."""
-        return float(np.clip(mu - WINDOW * kt, self._e[0], self._e[-1]))
-
-    def nodes(self, mu: float, kt: float) -> tuple[np.ndarray, np.ndarray]:
-        """Where to integrate around mu, and with which weights (Gauss-Legendre by pieces)."""
-        low, high = self.edge(mu, kt), float(np.clip(mu + WINDOW * kt, self._e[0], self._e[-1]))
-        inside = self._e[(self._e > low) & (self._e < high)]
-        even = np.linspace(low, high, max(2, int(SEGMENTS_PER_KT * (high - low) / kt) + 1))
-        ends = np.unique(np.concatenate([inside, even]))
-        half = 0.5 * np.diff(ends)[:, None]
-        middle = 0.5 * (ends[1:] + ends[:-1])[:, None]
-        return (middle + half * NODES).ravel(), (half * WEIGHTS).ravel()
-
-    def chemical_potential(self, kt: float) -> float:
-        """mu where the occupied states are the electrons.
-
-        Raises:
-            ValueError: the grid ends where states are still occupied.
-        """
-
-        def excess(mu: float) -> float:
-            e, weights = self.nodes(mu, kt)
-            occupied = weights @ (self.density(e) * _fermi((e - mu) / kt))
-            return float(self.integrated(np.asarray(self.edge(mu, kt))) + occupied - self._n)
-
-        low, high = self._e[0] - WINDOW * kt, self._e[-1] + WINDOW * kt
-        mu = float(brentq(excess, low, high, xtol=1e-14, rtol=8.9e-16))
-        left = float(_fermi((self._e[-1] - mu) / kt) * self._g[-1] * kt)
-        if left > 1e-8 * self._n:
-            raise ValueError(
-                f"the density of states ends {(self._e[-1] - mu) / kt:.1f} kT above the chemical "
-                f"potential, where it is not 0: {left:.1e} electrons are cut off; extend the grid"
-            )
-        return mu

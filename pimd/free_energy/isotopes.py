@@ -21,10 +21,14 @@ import math
 
 import numpy as np
 
+from pimd.analysis.weights import log_mean_exp
 from pimd.free_energy.perturbation import OneSided, one_sided
 from pimd.units import AMU_ANGSTROM2_PER_FS2_EV, HBAR_EV_FS, KB_EV_PER_KELVIN
 
-__all__ = ["scaled_beads", "spring_energy", "zeta_scaled", "zeta_thermodynamic"]
+__all__ = [
+    "largest_variance", "one_of_several", "scaled_beads", "spring_energy", "thermodynamic_work",
+    "zeta_scaled", "zeta_thermodynamic",
+]
 
 NARROW = 2.0
 """alpha or 1/alpha beyond which the thermodynamic estimator is not to be trusted."""
@@ -65,16 +69,65 @@ def spring_energy(path: np.ndarray, mass: float, temperature: float) -> np.ndarr
     return found
 
 
+def one_of_several(work: np.ndarray) -> np.ndarray:
+    """Work whose exponential average is that of several substitutions, each alone, of a frame.
+
+    zeta is the average over frames and over atoms that are alike; those of one frame are not
+    independent of each other, the average over atoms of frame after frame is a series.
+
+    Args:
+        work: (n_samples, n_atoms) kT.
+
+    Returns:
+        (n_samples,) -log <exp(-w)> over the atoms.
+    """
+    found: np.ndarray = -log_mean_exp(-np.asarray(work, dtype=float), axis=1)
+    return found
+
+
+def largest_variance(n_beads: int, alpha: float, dimensions: int = 3) -> float:
+    """Relative variance of a sample of the thermodynamic estimator, at most: of a free particle.
+
+    (alpha/(2 alpha - 1)^(1/2))^(d (P-1)) - 1; a potential makes it less, for stiff modes by a good
+    part. Infinite for alpha <= 1/2.
+    """
+    _checked(alpha)
+    if alpha <= 0.5:
+        return math.inf
+    exponent = dimensions * (n_beads - 1) * math.log(alpha / math.sqrt(2.0 * alpha - 1.0))
+    return math.expm1(exponent) if exponent < 700.0 else math.inf
+
+
 def zeta_scaled(work: np.ndarray) -> OneSided:
     """-log zeta by scaled coordinates, as a free-energy difference in kT.
 
     Args:
-        work: (n_samples,) beta/P sum_b [V(q'_b) - V(q_b)], as `reduced_work` gives it.
+        work: (n_samples,) beta/P sum_b [V(q'_b) - V(q_b)], as `reduced_work` gives it; or
+            (n_samples, n_atoms), of several atoms, each alone.
 
     Raises:
         NoOverlap: it would rest on a few samples.
     """
-    return one_sided(work)
+    w = np.asarray(work, dtype=float)
+    return one_sided(w if w.ndim == 1 else one_of_several(w))
+
+
+def thermodynamic_work(
+    springs: np.ndarray, n_beads: int, alpha: float, temperature: float, dimensions: int = 3
+) -> np.ndarray:
+    """w in kT, with zeta = <exp(-w)>: beta_P (alpha - 1) S - d (P - 1)/2 log(alpha).
+
+    Args:
+        springs: of `spring_energy`, eV, any shape.
+        n_beads: P.
+        alpha: m'/m.
+        temperature: K.
+        dimensions: d.
+    """
+    _checked(alpha)
+    work = (alpha - 1.0) * np.asarray(springs, dtype=float)
+    work /= n_beads * KB_EV_PER_KELVIN * temperature
+    return work - 0.5 * dimensions * (n_beads - 1) * math.log(alpha)
 
 
 def zeta_thermodynamic(
@@ -83,36 +136,27 @@ def zeta_thermodynamic(
     """-log zeta by the thermodynamic estimator, as a free-energy difference in kT.
 
     Args:
-        springs: (n_samples,) of `spring_energy`, eV.
-        n_beads: P.
-        alpha: m'/m.
-        temperature: K.
-        dimensions: d.
+        springs: (n_samples,), or (n_samples, n_atoms) of several atoms, each alone.
+        n_beads, alpha, temperature, dimensions: as `thermodynamic_work`.
 
     Raises:
         ValueError: alpha <= 1/2, where the variance is infinite.
         NoOverlap: it would rest on a few samples.
     """
-    _checked(alpha)
+    work = thermodynamic_work(springs, n_beads, alpha, temperature, dimensions)
     if alpha <= 0.5:
         raise ValueError(
             f"the thermodynamic estimator has infinite variance at alpha = {alpha:g} (at most "
             "1/2): use scaled coordinates"
         )
-    work = (alpha - 1.0) * np.asarray(springs, dtype=float)
-    work /= n_beads * KB_EV_PER_KELVIN * temperature
-    found = one_sided(work)
-    shift = 0.5 * dimensions * (n_beads - 1) * math.log(alpha)
-    careful = found.warnings
-    if not 1 / NARROW < alpha < NARROW:
-        careful += (
-            f"the thermodynamic estimator at alpha = {alpha:g}: its variance grows exponentially "
-            "with the number of beads; compare with scaled coordinates",
-        )
-    return dataclasses.replace(
-        found, difference=found.difference - shift, cumulant=found.cumulant - shift,
-        warnings=careful,
+    found = one_sided(work if work.ndim == 1 else one_of_several(work))
+    if 1 / NARROW < alpha < NARROW:
+        return found
+    careful = (
+        f"the thermodynamic estimator at alpha = {alpha:g}: its variance grows exponentially "
+        "with the number of beads; compare with scaled coordinates"
     )
+    return dataclasses.replace(found, warnings=(*found.warnings, careful))
 
 
 def _checked(alpha: float) -> None:

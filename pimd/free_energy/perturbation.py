@@ -6,9 +6,12 @@ With w = u_1 - u_0 in kT (`pimd.analysis.work`) of samples of state 0,
     BAR     sum_0 f(M + w - F) = sum_1 f(-M + w' + F),  f(x) = 1/(1 + exp x),  M = log(n_0/n_1)
                                                              (C. H. Bennett, 1976; by pymbar)
 
-in kT. A number that rests on a few samples is worse than none: each result carries its effective
-number of samples, the share of the heaviest, the width of the work and, for BAR, the overlap and
-the two one-sided answers, which bracket it. No overlap is an error.
+in kT. Errors are those of correlated samples, to first order in what each sample contributes (the
+weight of EXP, the f of BAR), by the statistical inefficiency of just these contributions.
+
+A number that rests on a few samples is worse than none: each result carries its effective number
+of samples, the share of the heaviest, the width of the work and, for BAR, the overlap and the two
+one-sided answers, which bracket it. No overlap is an error.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from pimd.analysis.quiet_pymbar import using_pymbar
-from pimd.analysis.statistics import inefficiency
+from pimd.analysis.statistics import inefficiency, long_run_variance
 from pimd.analysis.weights import kish, log_mean_exp, normalised
 
 __all__ = ["Bidirectional", "NoOverlap", "OneSided", "bidirectional", "one_sided"]
@@ -53,7 +57,9 @@ class OneSided:
         kish: Kish effective sample size of the weights.
         n_effective: the same over the inefficiency.
         heaviest: share of the weight of the heaviest sample.
+        mean_work: <w>, never below the difference but by chance.
         spread: standard deviation of the work.
+        skewness: of the work, 0 for Gaussian work.
         cumulant: <w> - Var(w)/2, exact for Gaussian work; a diagnostic, not an answer.
         warnings: what should make a reader careful, one line each.
     """
@@ -65,7 +71,9 @@ class OneSided:
     kish: float
     n_effective: float
     heaviest: float
+    mean_work: float
     spread: float
+    skewness: float
     cumulant: float
     warnings: tuple[str, ...] = ()
 
@@ -105,7 +113,8 @@ def one_sided(work: np.ndarray) -> OneSided:
         raise NoOverlap(
             f"{found.n_effective:.2g} of {found.n_samples} samples carry the average of exp(-w), "
             f"the heaviest {100 * found.heaviest:.0f} % of it (the work is spread over "
-            f"{found.spread:.1f} kT): sample the other state too, or states between the two"
+            f"{found.spread:.1f} kT, and correlated over {found.inefficiency:.0f} samples): sample "
+            "longer, the other state too, or states between the two"
         )
     return found
 
@@ -133,9 +142,7 @@ def bidirectional(forward_work: np.ndarray, reverse_work: np.ndarray) -> Bidirec
     with using_pymbar() as pymbar:
         found = pymbar.bar(first, last)
     difference = float(found["Delta_f"])
-    # pymbar's error is that of uncorrelated samples
-    g = 0.5 * (forward.inefficiency + reverse.inefficiency)
-    error = float(found["dDelta_f"]) * math.sqrt(g)
+    error = _bar_error(first, last, difference)
     if not (math.isfinite(difference) and error > 0) and forward.spread + reverse.spread > 0:
         raise NoOverlap("BAR found no free-energy difference between the two states")
     careful = []
@@ -162,9 +169,9 @@ def _one_sided(work: np.ndarray) -> OneSided:
     g = inefficiency(w)
     of_weights = float(kish(-w))
     n_effective = of_weights / g
-    # relative variance of the mean of the weights n w_i, whose mean is 1
-    relative = float(np.var(len(w) * weights, ddof=1)) * g / len(w)
+    relative = long_run_variance(len(w) * weights) / len(w)  # the mean of n w_i is 1
     spread = float(w.std(ddof=1))
+    skewness = float(np.mean((w - w.mean()) ** 3) / w.std() ** 3) if spread > 0 else 0.0
     careful = []
     if n_effective < FEW_EFFECTIVE:
         careful.append(f"{n_effective:.0f} effective samples of {len(w)}")
@@ -175,9 +182,18 @@ def _one_sided(work: np.ndarray) -> OneSided:
     return OneSided(
         difference=-float(log_mean_exp(-w)), error=math.sqrt(relative), n_samples=len(w),
         inefficiency=g, kish=of_weights, n_effective=n_effective,
-        heaviest=float(weights.max()), spread=spread,
-        cumulant=float(w.mean() - 0.5 * w.var(ddof=1)), warnings=tuple(careful),
+        heaviest=float(weights.max()), mean_work=float(w.mean()), spread=spread,
+        skewness=skewness, cumulant=float(w.mean() - 0.5 * w.var(ddof=1)), warnings=tuple(careful),
     )
+
+
+def _bar_error(first: np.ndarray, last: np.ndarray, difference: float) -> float:
+    """Of the root of sum_0 f - sum_1 f: how far chance moves the sums, over their slope."""
+    shift = math.log(len(first) / len(last))
+    sides = expit(difference - shift - first), expit(shift - difference - last)
+    slope = sum(float((f * (1.0 - f)).sum()) for f in sides)
+    variance = sum(len(f) * long_run_variance(f) for f in sides)
+    return math.sqrt(variance) / slope if slope > 0 else math.nan
 
 
 def _overlap(first: np.ndarray, last: np.ndarray) -> float:

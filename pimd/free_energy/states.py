@@ -4,19 +4,29 @@
 
 M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008). u in kT; of a ring polymer
 u = beta/P sum_b U(q_b), see `pimd.analysis.work`.
+
+With w_k(x) = exp(F_k - u_k(x)) / sum_l N_l exp(F_l - u_l(x)) the equations read sum_n w_k(x_n) = 1,
+and a sample moves the free energies by -J^-1 w(x), J_kl = delta_kl - N_l sum_n w_k w_l, to first
+order. Errors are the sums of what the samples of each state move, with the statistical
+inefficiency of just that series; for independent samples they are those of Shirts and Chodera.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pimd.analysis.quiet_pymbar import using_pymbar
-from pimd.analysis.statistics import inefficiency
-from pimd.free_energy.perturbation import LEAST_OVERLAP, SMALL_OVERLAP, NoOverlap
+from pimd.analysis.statistics import long_run_variance
+from pimd.free_energy.perturbation import (
+    FEW_EFFECTIVE,
+    FEWEST_EFFECTIVE,
+    LEAST_OVERLAP,
+    SMALL_OVERLAP,
+    NoOverlap,
+)
 
 __all__ = ["States", "mbar"]
 
@@ -31,7 +41,9 @@ class States:
         overlap: (n_states, n_states), [i, j] is the chance that a sample of i is taken for one of
             j; rows add up to 1.
         n_effective: (n_states,), Kish samples that the average of each state rests on, over the
-            inefficiency.
+            inefficiency of their weights.
+        weights: (n_states, n_samples), [i] the weights of all samples, one state after the other,
+            in averages over state i; rows add up to 1.
         warnings: what should make a reader careful, one line each.
     """
 
@@ -39,6 +51,7 @@ class States:
     errors: np.ndarray
     overlap: np.ndarray
     n_effective: np.ndarray
+    weights: np.ndarray
     warnings: tuple[str, ...] = ()
 
 
@@ -50,7 +63,8 @@ def mbar(energies: Sequence[np.ndarray]) -> States:
             row i their energy in state i; n_k may be 0.
 
     Raises:
-        NoOverlap: the states fall apart into groups that have too little in common.
+        NoOverlap: the states fall apart into groups that have too little in common, or the average
+            of one would rest on fewer than `FEWEST_EFFECTIVE` samples.
         ValueError: energies that are no such table.
     """
     tables = [np.asarray(table, dtype=float) for table in energies]
@@ -68,11 +82,20 @@ def mbar(energies: Sequence[np.ndarray]) -> States:
         solved = pymbar.MBAR(u, counts, solver_protocol="robust")
         overlap = np.asarray(solved.compute_overlap()["matrix"])
         _refuse_groups(overlap, counts)
-        found = solved.compute_free_energy_differences()
-        kish = np.asarray(solved.compute_effective_sample_number())
-    g = np.array([_inefficiency(table, k) for k, table in enumerate(tables)])
-    scale = math.sqrt(float(counts @ g) / float(counts.sum()))
-    careful = []
+        f = np.asarray(solved.f_k)
+        weights = np.asarray(solved.weights()).T  # [state, sample]
+    errors, inefficiencies = _errors(weights, counts)
+    n_effective = 1.0 / np.square(weights).sum(axis=1) / inefficiencies
+    for k in np.flatnonzero(n_effective < FEWEST_EFFECTIVE):
+        raise NoOverlap(
+            f"the average over state {k} rests on {n_effective[k]:.2g} of {counts.sum()} samples, "
+            f"the heaviest with {100 * weights[k].max():.0f} % of the weight: sample that state, "
+            "or states nearer to it"
+        )
+    careful = [
+        f"state {k} rests on {n_effective[k]:.0f} effective samples"
+        for k in np.flatnonzero(n_effective < FEW_EFFECTIVE)
+    ]
     for i in range(n - 1):
         if overlap[i, i + 1] < SMALL_OVERLAP and overlap[i + 1, i] < SMALL_OVERLAP:
             careful.append(
@@ -80,17 +103,30 @@ def mbar(energies: Sequence[np.ndarray]) -> States:
                 f", below {SMALL_OVERLAP}: put a state between them"
             )
     return States(
-        np.asarray(found["Delta_f"]), scale * np.asarray(found["dDelta_f"]), overlap,
-        kish / scale**2, tuple(careful),
+        f[None, :] - f[:, None], errors, overlap, n_effective, weights, tuple(careful)
     )
 
 
-def _inefficiency(table: np.ndarray, own: int) -> float:
-    """Of the samples of one state: that of their energy difference to the next state."""
-    if table.shape[1] < 3:
-        return 1.0
-    other = own + 1 if own + 1 < len(table) else own - 1
-    return inefficiency(table[other] - table[own])
+def _errors(weights: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standard errors of all differences, and the inefficiency of the weights of each state."""
+    n = len(counts)
+    parts = np.split(weights, np.cumsum(counts)[:-1], axis=1)
+    sampled = [part for part in parts if part.shape[1] > 1]
+
+    def variance(vector: np.ndarray) -> float:
+        """Of vector . sum_n w(x_n)."""
+        return sum(part.shape[1] * long_run_variance(vector @ part) for part in sampled)
+
+    slope = np.linalg.pinv(np.eye(n) - weights @ weights.T * counts)
+    errors = np.zeros((n, n))
+    for i in range(n):
+        for j in range(i):
+            errors[i, j] = errors[j, i] = np.sqrt(variance(slope[i] - slope[j]))
+    found = []
+    for unit in np.eye(n):
+        independent = sum(part.shape[1] * np.var(unit @ part, ddof=1) for part in sampled)
+        found.append(max(1.0, variance(unit) / independent) if independent > 0 else 1.0)
+    return errors, np.array(found)
 
 
 def _refuse_groups(overlap: np.ndarray, counts: np.ndarray) -> None:

@@ -25,7 +25,8 @@ import numpy as np
 from torch import Tensor
 
 __all__ = [
-    "Calibration", "c4", "calibrate", "calibrate_spread", "calibrated", "centred", "mean", "spread",
+    "Calibration", "c4", "calibrate", "calibrate_spread", "calibrated", "centred", "expected_z",
+    "mean", "spread",
 ]
 
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -174,6 +175,13 @@ def calibrate_spread(
     scatter = float(squares.std(ddof=1)) if squares.size > 1 else math.nan
     deviation = slope * scatter / math.sqrt(squares.size) / (2.0 * alpha)
     return Calibration(alpha, deviation, chosen, int(squares.size))
+
+
+def expected_z(n_members: int, alpha: float) -> float | None:
+    """<z²> of a calibrated committee: (1 + 1 / (M alpha²)) (M - 1) / (M - 3); None for M <= 3."""
+    if n_members <= 3:
+        return None
+    return (1.0 + 1.0 / (n_members * alpha**2)) * (n_members - 1) / (n_members - 3)
 
 
 def _method(method: str, n_members: int | None) -> str:

@@ -292,5 +292,6 @@ def _lennard_jones(r: float) -> float:
 
 def _born_charges(batch: Batch) -> Tensor:
     """d(dipole)/dx of each atom, e, (n_atoms, 3, 3)."""
-    charges = torch.where(batch.numbers == OXYGEN, Z_O, Z_H).to(batch.positions.dtype)
+    is_oxygen = (batch.numbers == OXYGEN).to(batch.positions.dtype)
+    charges = Z_H + (Z_O - Z_H) * is_oxygen  # (torch.where of two floats is fp32)
     return charges[:, None, None] * torch.eye(3).to(batch.positions)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODEL_FILES", "PATH_OPTIONS", "POTENTIALS", "Spec", "make_potential", "parse_spec",
-    "potential_of_file",
+    "potential_of_file", "split_items",
 ]
 
 POTENTIALS: dict[str, str] = {
@@ -121,7 +121,7 @@ def parse_spec(text: str | Mapping[str, Any]) -> Spec:
         body = text.strip()
         if body.startswith("{") and body.endswith("}"):
             body = body[1:-1]
-        items = _split(body)
+        items = split_items(body)
         if items and (":" not in items[0] or OWN_POTENTIAL.fullmatch(items[0].strip())):
             items[0] = f"potential: {items[0]}"
         options = {}
@@ -251,7 +251,7 @@ def _files(value: Any) -> list[str]:
     return [] if str(value) in POTENTIALS else [str(value)]
 
 
-def _split(body: str) -> list[str]:
+def split_items(body: str) -> list[str]:
     """Split at commas and semicolons outside brackets; empty items are dropped."""
     items, depth, current = [], 0, ""
     for char in body:
@@ -267,12 +267,14 @@ def _split(body: str) -> list[str]:
 
 def _value(text: str) -> Any:
     if text.startswith("[") and text.endswith("]"):
-        return [_value(item.strip()) for item in _split(text[1:-1])]
+        return [_value(item.strip()) for item in split_items(text[1:-1])]
     if text[:1] + text[-1:] in ("{}", "()"):
-        pairs = (item.partition(":") for item in _split(text[1:-1]))
+        pairs = (item.partition(":") for item in split_items(text[1:-1]))
         return {key.strip(): _value(value.strip()) for key, _, value in pairs}
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
+    if text in ("yes", "no", "on", "off"):  # words would count as true
+        raise PotentialError(f"'{text}' is neither true nor false: write true or false")
     for convert in (int, float):
         try:
             return convert(text)

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pimd.potentials.committee_statistics import calibrate, spread
+from pimd.potentials.committee_statistics import calibrate, expected_z, spread
 from pimd.potentials.element_networks import ElementNetworks
 from pimd.training.samples import Sample, committee_of
 
-__all__ = ["CalibrationFit", "Errors", "Evaluation", "calibration_of", "evaluate_set"]
+__all__ = [
+    "CalibrationFit", "Errors", "Evaluation", "calibration_of", "evaluate_set", "expected_z",
+]
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,3 @@ def as_numbers(errors: Errors) -> dict[str, Any]:
         "member_force_rmse_mev_per_angstrom": round(thousand * errors.member_force_rmse, 3),
         "reference_force_rms_mev_per_angstrom": round(thousand * errors.force_rms, 1),
     }
-
-
-def expected_z(n_members: int, alpha: float) -> float | None:
-    """<z²> of a calibrated committee: (1 + 1 / (M alpha²)) (M - 1) / (M - 3); None for M <= 3."""
-    if n_members <= 3:
-        return None
-    return (1.0 + 1.0 / (n_members * alpha**2)) * (n_members - 1) / (n_members - 3)

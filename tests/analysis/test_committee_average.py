@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
-from pimd.analysis.committee import committee_average, exponents
+from pimd.analysis.committee import committee_average, exponents, uncertainty_of_spread
+from pimd.analysis.reweighting import by_cumulant, directly
 from pimd.units import KB_EV_PER_KELVIN
 
 DELTAS = np.array([-0.06, -0.02, 0.02, 0.06])
@@ -22,19 +24,64 @@ def test_cumulants_and_direct_averages() -> None:
     """CEA 1 - delta, exact 1/(1 + delta), next term delta^2."""
     n_atoms, n = 50, 40_000
     a, h = oscillators(n_atoms, n, 0)
-    for method, exact, tolerance in (
-        ("cumulant", 1 - DELTAS, 3e-3), ("direct", 1 / (1 + DELTAS), 3e-3),
+    for method, reweight, exact, tolerance in (
+        ("cumulant", by_cumulant, 1 - DELTAS, 3e-3), ("direct", directly, 1 / (1 + DELTAS), 3e-3),
     ):  # fmt: skip
         found = committee_average(a, h, method=method)
-        blocks = [
-            committee_average(a[k::10], h[:, k::10], method=method).matrix[0] for k in range(10)
-        ]
+        blocks = [reweight(a[None, k::10], h[:, k::10])[0] for k in range(10)]
         error = np.std(blocks, axis=0, ddof=1) / np.sqrt(10)
         assert (error < tolerance).all()
         assert (np.abs(found.matrix[0] - exact) < 4 * error).all()
         assert found.model_error == pytest.approx(exact.std(ddof=1), rel=0.05)
         np.testing.assert_allclose(found.second_order[0], DELTAS**2, rtol=0.2, atol=3e-4)
         assert abs(found.mean - 1.0) < 4 * found.statistical_error
+
+
+def test_the_potential_energy_of_each_member_in_its_own_ensemble() -> None:
+    """<k_i x^2/2>_i is kT/2 whatever k_i; other pairs give k_j/k_i of it."""
+    x2, h = oscillators(50, 20_000, 10)
+    a = 0.5 * (1 + DELTAS)[:, None] * x2
+    own = committee_average(a, h, method="direct", paired=True)
+    mixed = committee_average(a, h, method="direct")
+    exact = 0.5 * (1 + DELTAS)[:, None] / (1 + DELTAS)
+    np.testing.assert_allclose(mixed.matrix, exact, atol=6 * mixed.noise)
+    np.testing.assert_allclose(np.diag(own.matrix), 0.5, atol=4 * own.statistical_error)
+    assert own.model_error < 3 * own.noise < 1e-3
+    assert mixed.model_error == pytest.approx(exact.std(ddof=1), rel=0.05)
+    assert mixed.model_error > 20 * own.model_error
+    with pytest.raises(ValueError, match="same members"):
+        committee_average(a[:3], h, paired=True)
+
+
+def test_the_spread_is_that_of_a_sample() -> None:
+    """Two members whose averages are d apart: d/sqrt(2), not d/2."""
+    a = np.random.default_rng(11).normal(size=500)
+    h = 0.05 * np.array([a, -a])
+    found = committee_average(a, h, method="cumulant")
+    apart = 2 * 0.05 * a.var()
+    assert np.ptp(found.matrix) == pytest.approx(apart, rel=1e-12)
+    assert found.model_error == pytest.approx(apart / np.sqrt(2), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n_members", "known"), [(4, 0.42), (5, 0.36), (8, 0.27), (16, 0.18), (32, 0.13)]
+)
+def test_a_spread_of_few_members_is_uncertain_itself(n_members: int, known: float) -> None:
+    assert uncertainty_of_spread(n_members) == pytest.approx(known, abs=0.005)
+
+
+def test_the_noise_of_shifts_covers_them() -> None:
+    """Of 200 correlated series, 60 to 76 % have their shift within its statistical error."""
+    rng = np.random.default_rng(12)
+    inside, phi = [], 0.6
+    for _ in range(200):
+        x = lfilter([np.sqrt(1 - phi**2)], [1.0, -phi], rng.normal(size=(3, 700)))[:, 100:]
+        a = 0.6 * x[0] + 0.8 * x[1]
+        h = 0.3 * np.array([x[0], x[2]])  # shifts are -0.18 and 0
+        found = committee_average(a, h, method="cumulant")
+        inside.append(abs(found.matrix[0] - a.mean() - np.array([-0.18, 0.0])) < found.noise)
+    share = np.mean(inside)
+    assert 0.60 < share < 0.76
 
 
 def test_kish_efficiency() -> None:
@@ -94,7 +141,9 @@ def test_what_should_make_a_reader_careful_is_said() -> None:
     assert any("too far apart" in w for w in committee_average(a, h).warnings)
     noise = np.random.default_rng(8).normal(size=300)
     small = 1e-4 * np.random.default_rng(9).normal(size=(2, 300))
-    assert any("sample longer" in w for w in committee_average(noise, small).warnings)
+    unresolved = committee_average(noise, small)
+    assert not unresolved.resolved
+    assert any("sample longer" in w for w in unresolved.warnings)
     with pytest.raises(ValueError, match="use the cumulant"):
         committee_average(a, h, method="direct")
 

@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from pimd.free_energy.integration import between_potentials, classical_to_quantum, ladder
+from pimd.free_energy.integration import (
+    between_potentials,
+    classical_to_quantum,
+    ladder,
+    mass_change,
+    mass_change_factors,
+    quadrature_error,
+)
 
 
 def kinetic(x: float, n_beads: int) -> float:
@@ -45,6 +52,40 @@ def test_a_stiff_mode_wants_six_nodes() -> None:
         missed[n] = classical_to_quantum(rungs, values, np.zeros(n), 0.5).value / exact - 1.0
     assert abs(missed[3]) == pytest.approx(3e-3, rel=0.5)
     assert abs(missed[6]) < 1e-4
+
+
+@pytest.mark.parametrize("alpha", [2.0, 0.5, 1.125])
+def test_change_of_mass(alpha: float) -> None:
+    """omega goes as 1/sqrt(mass), and so does x; the classical part is left out."""
+    rungs = ladder(6)
+    xs = [5.0 / math.sqrt(factor) for factor in mass_change_factors(rungs, alpha)]
+    assert min(xs) > min(5.0, 5.0 / math.sqrt(alpha))
+    assert max(xs) < max(5.0, 5.0 / math.sqrt(alpha))
+    values = [kinetic(x, 16) for x in xs]
+    found = mass_change(rungs, alpha, values, np.full(6, 0.1), 0.5)
+    exact = excess(5.0 / math.sqrt(alpha), 16) - excess(5.0, 16)
+    assert found.value == pytest.approx(exact, abs=1e-8)
+    assert found.error > 0
+    with pytest.raises(ValueError, match="ratio of two masses"):
+        mass_change(rungs, 0.0, values, np.zeros(6), 0.5)
+
+
+@pytest.mark.parametrize(("x", "n_beads"), [(5.0, 16), (17.744915, 32), (2.0, 16)])
+@pytest.mark.parametrize("n", [4, 5, 6, 8])
+def test_what_the_nodes_miss_is_less_than_they_say(x: float, n_beads: int, n: int) -> None:
+    rungs = ladder(n)
+    values = [kinetic(x * g, n_beads) for g in rungs.nodes]
+    found = classical_to_quantum(rungs, values, np.zeros(n), 0.5)
+    said = quadrature_error(rungs, list(found.integrand))
+    missed = abs(found.value - excess(x, n_beads))
+    assert missed < said
+    if n == 8:
+        assert said < 1e-3 * found.value
+
+
+def test_few_nodes_do_not_say_what_they_miss() -> None:
+    assert math.isnan(quadrature_error(ladder(3), [1.0, 2.0, 3.0]))
+    assert quadrature_error(ladder(5), [0.0] * 5) == 0.0
 
 
 def test_between_two_oscillators() -> None:

@@ -48,13 +48,20 @@ def test_what_is_no_spec_is_said(text: str) -> None:
         parse_spec(text)
 
 
+@pytest.mark.parametrize("word", ["yes", "no", "on", "off"])
+def test_words_that_would_count_as_true(word: str) -> None:
+    with pytest.raises(PotentialError, match="write true or false"):
+        parse_spec(f"x, pbc: {word}")
+
+
 names = st.from_regex(r"[a-z_]{1,8}", fullmatch=True).filter(lambda s: s != "potential")
+NO_WORDS = ("true", "false", "yes", "no", "on", "off", "nan", "inf", "infinity")
 scalars = (
     st.integers(-1000, 1000)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.booleans()
     | st.from_regex(r"[A-Za-z_][A-Za-z_/.]{0,8}", fullmatch=True).filter(
-        lambda s: s.lower() not in ("true", "false", "nan", "inf", "infinity")
+        lambda s: s.lower() not in NO_WORDS
     )
 )
 values = st.recursive(

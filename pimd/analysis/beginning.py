@@ -1,0 +1,53 @@
+"""How much of the beginning of a run is left out of its averages.
+
+A run starts from a structure that was built, and most often with all beads in one point. Estimators
+that live of the spread of beads are then far off for some samples. In a long series that is a bias
+of the size of the error, too short for the search for equilibrium to see; so some is left out in
+any case.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pimd.analysis.statistics import average
+
+__all__ = ["beginning", "settled"]
+
+LEAST_SKIPPED = 0.05
+"""Of the series."""
+CORRELATIONS_SKIPPED = 10.0
+"""Statistical inefficiencies, unless that is more than half of the series."""
+
+
+def beginning(values: np.ndarray, time: np.ndarray, skip_ps: float | None = None) -> int:
+    """Samples to leave out at the beginning of a series.
+
+    Args:
+        values: (n,)
+        time: fs, (n,)
+        skip_ps: so many picoseconds; None: found out.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    if skip_ps is not None:
+        found = int(np.searchsorted(time - time[0], 1000.0 * skip_ps))
+        if found >= len(values):
+            raise ValueError(
+                f"--skip {skip_ps:g}: the run has {1e-3 * (time[-1] - time[0]):.3g} ps"
+            )
+        return found
+    return settled(values)
+
+
+def settled(values: np.ndarray) -> int:
+    """Samples of a series, (n,), before it is in equilibrium; one is always left."""
+    searched = average(values)
+    least = max(
+        LEAST_SKIPPED * len(values),
+        min(CORRELATIONS_SKIPPED * searched.inefficiency, 0.5 * len(values)),
+    )
+    return max(searched.start, min(math.ceil(least), len(values) - 1))

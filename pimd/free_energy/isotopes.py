@@ -21,9 +21,10 @@ import math
 
 import numpy as np
 
+from pimd.analysis.estimators import spring_energies
 from pimd.analysis.weights import log_mean_exp
 from pimd.free_energy.perturbation import OneSided, one_sided
-from pimd.units import AMU_ANGSTROM2_PER_FS2_EV, HBAR_EV_FS, KB_EV_PER_KELVIN
+from pimd.units import KB_EV_PER_KELVIN
 
 __all__ = [
     "largest_variance", "one_of_several", "scaled_beads", "spring_energy", "thermodynamic_work",
@@ -62,11 +63,10 @@ def spring_energy(path: np.ndarray, mass: float, temperature: float) -> np.ndarr
         temperature: K.
     """
     q = np.asarray(path, dtype=float)
-    omega = q.shape[-2] * KB_EV_PER_KELVIN * temperature / HBAR_EV_FS  # omega_P, 1/fs
-    steps = q - np.roll(q, -1, axis=-2)
-    constant = 0.5 * mass * AMU_ANGSTROM2_PER_FS2_EV * omega**2
-    found: np.ndarray = constant * np.square(steps).sum(axis=(-2, -1))
-    return found
+    n_beads, d = q.shape[-2:]
+    alone = q.reshape(-1, n_beads, 1, d)
+    springs = spring_energies(alone, np.array([mass]), temperature)
+    return n_beads * springs.reshape(q.shape[:-2])
 
 
 def one_of_several(work: np.ndarray) -> np.ndarray:

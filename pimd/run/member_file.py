@@ -11,6 +11,8 @@
         member_virials   (T, M, P, 3, 3)      eV, -dE/dstrain; only where the potential gives them
         sigma            (T, P)               eV, standard deviation over members, ddof 1
 
+(of an `<ffcommittee>` with a baseline the members are corrections to it, as i-PI has them)
+
 with the attributes numbers (n,), pbc (3,) of each group, and unit of each data set. T grows; P are
 the beads of the forcefield, fewer than the ring polymer's where it is contracted.
 

@@ -1,9 +1,10 @@
 # make demo         path-integral water, one command (two to four minutes on 2 cores)
-# make test         lint, types, tests (what CI runs)
+# make test         lint, types, tests (what CI runs); WORKERS=4 with more cores and memory
 # make test-physics slower physics against exact references
 PYTHON ?= python3
 VENV ?= .venv
 NEQUIP_VENV ?= .venv-nequip
+WORKERS ?= 2
 BIN := $(VENV)/bin
 NEQUIP_TESTS := $(wildcard tests/potentials/test_nequip*.py tests/potentials/test_deepmd*.py)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -39,11 +40,11 @@ lint: $(VENV)/installed-test
 	$(BIN)/mypy
 
 test: lint $(NEQUIP_VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 	$(NEQUIP_VENV)/bin/python -m pytest $(NEQUIP_TESTS)
 
 test-physics: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m physics
+	$(BIN)/python -m pytest -m physics -n $(WORKERS)
 
 clean:
 	rm -rf $(VENV) $(NEQUIP_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

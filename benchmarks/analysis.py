@@ -47,11 +47,13 @@ BLOCK = 16
 """Frames given at once."""
 
 
-def water(molecules: int, beads: int, frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Beads (frames, beads, n_atoms, 3) of a box of water, and its cell."""
+def water(
+    molecules: int, beads: int, frames: int, seed: int = 0, spread: float = SPREAD
+) -> tuple[np.ndarray, np.ndarray]:
+    """Beads (frames, beads, n_atoms, 3) of a box of water, and its cell; `spread` in Å."""
     atoms, cell = lattice_box(molecules, 0.997, np.random.default_rng(seed))
     noise = np.random.default_rng(seed + 1).normal(size=(frames, beads, *atoms.shape))
-    return atoms + SPREAD * noise, cell
+    return atoms + spread * noise, cell
 
 
 def timed_frames(
@@ -166,7 +168,7 @@ def _correlation_row(name: str, n: int, frames: int, seconds: float) -> dict[str
 def time_relabelling(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Energies of stored beads of q-TIP4P/F water, from reading to the label's file."""
     frames = 1 if arguments.quick else 8
-    x, cell = water(arguments.molecules, arguments.beads, frames)
+    x, cell = water(arguments.molecules, arguments.beads, frames, spread=0.05)  # whole molecules
     n = x.shape[2]
     numbers = np.tile([8, 1, 1], n // 3)
     masses = np.tile([15.9994, 1.00794, 1.00794], n // 3)

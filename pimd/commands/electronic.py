@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from pimd.commands.common import (
@@ -18,6 +17,8 @@ from pimd.commands.common import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pimd.free_energy.dos_files import FramesOfStates
     from pimd.record.run import Run
 
@@ -127,6 +128,8 @@ def temperatures_of(text: str) -> list[float]:
     Raises:
         ValueError: anything else.
     """
+    import numpy as np
+
     try:
         if ":" in text:
             first, last, count = text.split(":")
@@ -143,6 +146,8 @@ def temperatures_of(text: str) -> list[float]:
 
 
 def _grid(text: str | None) -> np.ndarray | None:
+    import numpy as np
+
     if text is None:
         return None
     if Path(text).is_file():

@@ -12,6 +12,7 @@ The way of the data, and of the folders:
     analysis/     averages with errors, uncertainty of committees, distributions, spectra
     free_energy/  perturbation, integration over ladders of runs, isotopes, electrons
     results/      what an analysis gives back; report/ puts a run on one page
+    commands/     the commands of `pimd` that read what runs have written
     training/     Behler-Parrinello committees from labels
     dynamics/     Nosé-Hoover chains and a reference integrator, to read and to test with
 

@@ -14,7 +14,6 @@ forces and stress it came with are replaced. Written are
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from pimd.ipi.structure_files import count_frames, iter_frames, split_index
 from pimd.potentials.base import Potential, Wanted
 from pimd.potentials.registry import Spec, make_potential, parse_spec
 from pimd.structure import PotentialError, Structure
+from pimd.whole_file import whole_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -200,24 +200,21 @@ class _Job:
     ) -> EvaluationSummary:
         """Evaluate all, then let `out` appear."""
         start = time.perf_counter()
-        temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
         reporter = NoProgress() if progress is None else progress(count_frames(self.source))
-        try:
-            with reporter, open(temporary, "w", encoding="utf-8") as file:
-                for frames in _batches(self.source, batch_atoms):
-                    if self.pbc is not None:
-                        for frame in frames:
-                            frame.pbc = self.pbc
-                    self._write(file, frames, self._evaluate(frames))
-                    self.structures += len(frames)
-                    self.atoms += sum(map(len, frames))
-                    self.batches += 1
-                    reporter.update(self.structures, self.atoms)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, out)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with (
+            whole_file(out, sync=True) as temporary,
+            reporter,
+            open(temporary, "w", encoding="utf-8") as file,
+        ):
+            for frames in _batches(self.source, batch_atoms):
+                if self.pbc is not None:
+                    for frame in frames:
+                        frame.pbc = self.pbc
+                self._write(file, frames, self._evaluate(frames))
+                self.structures += len(frames)
+                self.atoms += sum(map(len, frames))
+                self.batches += 1
+                reporter.update(self.structures, self.atoms)
         spent = self.evaluator.budget.snapshot()
         return EvaluationSummary(
             path=out,

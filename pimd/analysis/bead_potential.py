@@ -82,15 +82,13 @@ class BeadPotential:
         from pimd.evaluator import BadPrediction
         from pimd.potentials.base import Batch, Wanted
 
-        n_frames, n_beads, n_atoms = positions.shape[:3]
-        n = n_frames * n_beads
+        n_frames, n_beads = positions.shape[:2]
         if cells is None:
             cells = np.zeros((n_frames, 3, 3))
         # an external field has a virial that depends on the origin
         virials = virials and self._potential.gives_virials and self._potential.invariant
-        batch = Batch.from_arrays(
-            positions.reshape(-1, 3), np.repeat(cells, n_beads, axis=0), np.tile(self.pbc, (n, 1)),
-            np.tile(self.setup.numbers, n), np.full(n, n_atoms),
+        batch = Batch.from_beads(
+            positions, cells, self.setup.numbers, self.pbc,
             dtype=self._potential.dtype, device=self._potential.device,
         )
         try:

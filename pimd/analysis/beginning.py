@@ -14,30 +14,42 @@ import numpy as np
 
 from pimd.analysis.statistics import average
 
-__all__ = ["beginning", "settled"]
+__all__ = ["beginning", "first_at", "settled"]
 
 LEAST_SKIPPED = 0.05
 """Of the series."""
 CORRELATIONS_SKIPPED = 10.0
 """Statistical inefficiencies, unless that is more than half of the series."""
+ROUNDING = 1e-9
+"""Relative, of times."""
 
 
-def beginning(values: np.ndarray, time: np.ndarray, skip_ps: float | None = None) -> int:
+def first_at(time: np.ndarray, begin: float) -> int:
+    """Index of the first sample that is not before `begin`; len(time) where all are.
+
+    Args:
+        time: fs, (n,), increasing; rounded.
+        begin: fs.
+    """
+    return int(np.searchsorted(time, begin - ROUNDING * abs(begin)))
+
+
+def beginning(values: np.ndarray, time: np.ndarray, skip: float | None = None) -> int:
     """Samples to leave out at the beginning of a series.
 
     Args:
         values: (n,)
         time: fs, (n,)
-        skip_ps: so many picoseconds; None: found out.
+        skip: fs; None: found out.
 
     Raises:
         ValueError: nothing is left.
     """
-    if skip_ps is not None:
-        found = int(np.searchsorted(time - time[0], 1000.0 * skip_ps))
+    if skip is not None:
+        found = first_at(time, time[0] + skip)
         if found >= len(values):
             raise ValueError(
-                f"--skip {skip_ps:g}: the run has {1e-3 * (time[-1] - time[0]):.3g} ps"
+                f"--skip {1e-3 * skip:g}: the run has {1e-3 * (time[-1] - time[0]):.3g} ps"
             )
         return found
     return settled(values)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Limit", "Pooled", "limit", "pooled"]
+__all__ = ["UNLIKELY", "Limit", "Pooled", "limit", "pooled", "weighted_line"]
 
 UNLIKELY = 0.01
 """Probability of a chi^2 as large below which values are not said to agree."""
@@ -98,7 +98,7 @@ def limit(h: Sequence[float], values: Sequence[float], errors: Sequence[float]) 
     x, y, s = x[order], y[order], s[order]
     n = len(x)
     while True:
-        line, covariance, chi2 = _line(x[:n], y[:n], s[:n])
+        line, covariance, chi2 = weighted_line(np.square(x[:n]), y[:n], s[:n])
         fits = n == 2 or _probability(chi2, n - 2) >= UNLIKELY
         if fits or len(np.unique(x[: n - 1])) < 2:
             break
@@ -119,7 +119,9 @@ def limit(h: Sequence[float], values: Sequence[float], errors: Sequence[float]) 
     )
 
 
-def pooled(values: Sequence[float], errors: Sequence[float]) -> Pooled:
+def pooled(
+    values: Sequence[float] | np.ndarray, errors: Sequence[float] | np.ndarray
+) -> Pooled:
     """Weighted mean of independent values of the same thing.
 
     Raises:
@@ -141,10 +143,21 @@ def pooled(values: Sequence[float], errors: Sequence[float]) -> Pooled:
     return Pooled(mean, float(1 / math.sqrt(weights.sum())), chi2, probability, careful)
 
 
-def _line(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """(a_0, b), their covariance, and chi^2."""
-    scale = float(np.square(x).max())
-    columns = np.stack([np.ones_like(x), np.square(x) / scale], axis=1) / s[:, None]
+def weighted_line(
+    x: np.ndarray, y: np.ndarray, s: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The straight line a + b x with weights 1/s^2.
+
+    Args:
+        x: (n_points,) >= 0, at least two different ones.
+        y: (n_points,) values there.
+        s: (n_points,) their standard errors, > 0.
+
+    Returns:
+        (2,) a and b, (2, 2) their covariance, and chi^2.
+    """
+    scale = float(x.max())
+    columns = np.stack([np.ones_like(x), x / scale], axis=1) / s[:, None]
     covariance = np.linalg.inv(columns.T @ columns)
     line = covariance @ columns.T @ (y / s)
     chi2 = float(np.square(y / s - columns @ line).sum())

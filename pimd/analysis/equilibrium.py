@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pimd.analysis.beginning import settled
+from pimd.analysis.beginning import first_at, settled
 from pimd.analysis.run_series import Gathered
 from pimd.analysis.statistics import Average, average
 from pimd.record.series import Series
@@ -34,7 +34,7 @@ class Equilibrium:
 
 def averaged(series: Series, begin: float, values: np.ndarray | None = None) -> Average:
     """Average of a series from a time on, fs, which is not after its end."""
-    start = int(np.searchsorted(series.time, begin - 1e-9 * abs(begin)))
+    start = first_at(series.time, begin)
     found = average(series.values if values is None else values, start)
     # (how much was left out is said once, of all series)
     return replace(found, warnings=tuple(x for x in found.warnings if "left out" not in x))
@@ -79,7 +79,7 @@ def drop_ended(given: Gathered, begin: float) -> list[str]:
         ValueError: nothing is left.
     """
     everything = {**given.series, **given.columns}
-    gone = [name for name, one in everything.items() if one.time[-1] < begin * (1 - 1e-12)]
+    gone = [name for name, one in everything.items() if first_at(one.time, begin) == len(one)]
     if len(gone) == len(everything):
         last = max(one.time[-1] for one in everything.values())
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pimd.analysis.beginning import first_at
 from pimd.results.quantity import with_error
 from pimd.results.result import Result, Table
 from pimd.results.style import GREY, PALETTE, new_axes
@@ -77,15 +78,16 @@ def draw_running(figure: Any, found: RunEstimates, names: Sequence[str]) -> None
         axes.plot(ps, values, color=PALETTE[0], linewidth=0.5, alpha=0.6)
         if found.begin > series.time[0]:
             axes.axvspan(ps[0], found.begin / 1000, color=GREY, alpha=0.15, linewidth=0)
-        kept = series.time >= found.begin * (1 - 1e-12)
-        running = np.cumsum(series.values[kept]) / np.arange(1, kept.sum() + 1)
+        kept = slice(first_at(series.time, found.begin), None)
+        later = series.values[kept]
+        running = np.cumsum(later) / np.arange(1, len(later) + 1)
         axes.plot(series.time[kept] / 1000, running, color=PALETTE[1], linewidth=1.4)
         if quantity.error > 0:
             axes.axhspan(
                 quantity.value - quantity.error, quantity.value + quantity.error,
                 color=PALETTE[1], alpha=0.2, linewidth=0,
             )
-        low, high = series.values[kept].min(), series.values[kept].max()
+        low, high = later.min(), later.max()
         if high > low:
             axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
         axes.set_ylabel(f"{SHOWN[name]}\n({quantity.unit})", fontsize=8)

@@ -18,7 +18,7 @@ import numpy as np
 from pimd.analysis.arrays import namespace, select, to_numpy
 from pimd.analysis.rdf import Bins
 
-__all__ = ["Topology", "angles", "bond_lengths", "find_topology", "histogram"]
+__all__ = ["REACH", "Topology", "angles", "bond_lengths", "find_topology", "histogram"]
 
 REACH = 1.25
 """Longest bond over the sum of covalent radii: O-H 1.21 Å, and hydrogen bonds are far from it."""

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pimd.analysis.estimators import kinetic_tensors, pressure_tensors
-from pimd.analysis.run_members import RunMembers, members_of_steps, temperature_of
+from pimd.analysis.run_members import OF_REWEIGHTING, RunMembers, members_of_steps
+from pimd.analysis.temperature import temperature_of
 from pimd.run.member_file import MEMBER_FILE
 
 if TYPE_CHECKING:
     from pimd.record.run import Run
 
-__all__ = ["MemberForces"]
+__all__ = ["MemberForces", "whole_paths"]
 
 BLOCK_NUMBERS = 8_000_000
 """Numbers of member forces that are in memory at once."""
@@ -83,8 +84,9 @@ class MemberForces:
                 "them is meant cannot be told"
             )
         return cls(
-            path, f"system_{run.system}/{groups[0]}", temperature_of(run, temperature),
-            run.n_beads, len(run.setup.forcefields),
+            path, f"system_{run.system}/{groups[0]}",
+            temperature_of(run, temperature, OF_REWEIGHTING), run.n_beads,
+            len(run.setup.forcefields),
         )
 
     def members(self, *, alpha: float = 1.0) -> RunMembers:

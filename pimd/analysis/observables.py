@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pimd.analysis.rdf import Bins, largest_distance, normalise, pair_counts
+from pimd.analysis.distribution_sampling import BEADS, Distances
+from pimd.analysis.rdf import Bins, largest_distance
 from pimd.record.missing import NotInRecord
 
 if TYPE_CHECKING:
@@ -185,17 +186,13 @@ def _rdf(run: Run, rest: str) -> Observable:
     except ValueError as error:
         raise ValueError(f"rdf:{rest}: expected distance and number of bins: {error}") from error
     same = names[0] == names[1]
-    parts = []
+    counted = Distances(pair, chosen[0], None if same else chosen[1], bins, periodic=True)
     for block in frames.blocks(("positions", "cells")):
-        q, cells = block["positions"], block["cells"]
-        second = None if same else q[:, :, chosen[1]]
-        counts = pair_counts(q[:, :, chosen[0]], second, cells, bins) / q.shape[1]
-        volumes = np.abs(np.linalg.det(cells))
-        n_second = None if same else len(chosen[1])
-        parts.append(normalise(counts, volumes, len(chosen[0]), n_second, bins))
+        cells = block["cells"]
+        counted.count(BEADS, block["positions"], cells, np.abs(np.linalg.det(cells)))
     return Observable(
-        f"rdf:{pair}", frames.step, np.concatenate(parts), "", bins.centres, "r / Å",
-        note="over all beads",
+        f"rdf:{pair}", frames.step, np.concatenate(counted.curves[BEADS]), "", bins.centres,
+        "r / Å", note="over all beads",
     )
 
 

@@ -56,4 +56,4 @@ def _is_non_conservative(run: Run) -> bool:
         specs = [spec for spec, _ in sampled_mixture(run).terms]
     except ValueError:  # of which the potential is not known
         return False
-    return any(parse_spec(spec).options.get("non_conservative") is True for spec in specs)
+    return not all(parse_spec(spec).is_conservative for spec in specs)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pimd.analysis.bead_series import elements
+from pimd.analysis.beginning import first_at
 from pimd.analysis.ensemble_check import Sampled
 from pimd.analysis.equilibrium import averaged, drop_ended, find_equilibrium
 from pimd.analysis.heat_capacity import HeatCapacity
@@ -18,6 +19,7 @@ from pimd.analysis.momenta_check import MomentaCheck, check_momenta, kinetic_of_
 from pimd.analysis.run_ensemble import sample_of, why_not_canonical
 from pimd.analysis.run_heat_capacity import run_heat_capacity
 from pimd.analysis.run_series import Gathered, gather
+from pimd.analysis.temperature import temperature_of
 from pimd.record.series import Series
 from pimd.results.quantity import Quantity
 from pimd.units import EV_PER_CUBIC_ANGSTROM_GPA
@@ -25,7 +27,7 @@ from pimd.units import EV_PER_CUBIC_ANGSTROM_GPA
 if TYPE_CHECKING:
     from pimd.record.run import Run
 
-__all__ = ["RunEstimates", "estimates_of", "temperature_of"]
+__all__ = ["RunEstimates", "estimates_of"]
 
 MPA = 1000 * EV_PER_CUBIC_ANGSTROM_GPA
 """eV/Å^3 -> MPa."""
@@ -102,7 +104,9 @@ def estimates_of(
     Raises:
         ValueError: the run has no temperature, or nothing to average.
     """
-    kelvin = temperature_of(run, temperature)
+    kelvin = temperature_of(
+        run, temperature, "estimators of ring polymers need one; give it with --temperature"
+    )
     given = gather(run, kelvin, potential, stride=stride, progress=progress)
     if not given.series and not given.columns:
         raise ValueError(
@@ -125,21 +129,6 @@ def estimates_of(
     _others(found, given)
     found.sample = sample_of(run, given, kelvin, lambda one: averaged(one, begin).start)
     return found
-
-
-def temperature_of(run: Run, temperature: float | None = None) -> float:
-    """K, of the quantum system.
-
-    Raises:
-        ValueError: there is none.
-    """
-    kelvin = run.setup.temperature if temperature is None else temperature
-    if kelvin is None or not kelvin > 0:
-        raise ValueError(
-            f"{run.where} has no temperature, which estimators of ring polymers need: give it with "
-            "--temperature"
-        )
-    return float(kelvin)
 
 
 def _energies(found: RunEstimates, given: Gathered) -> None:
@@ -187,14 +176,10 @@ def _of_elements(found: RunEstimates, given: Gathered, run: Run) -> None:
             ]
         key = f"squared_gyration({symbol})"
         if key in given.series:
-            squares = averaged(given.series[key], found.begin)
-            radius = math.sqrt(squares.mean)
-            error = squares.error / (2 * radius) if radius > 0 else math.nan
-            found.add(Quantity(
-                f"radius of gyration of {symbol}", radius, error, "Å",
-                squares.n_effective, squares.n_samples - squares.start, squares.warnings,
+            found.add(Quantity.root_of(
+                f"radius of gyration of {symbol}", averaged(given.series[key], found.begin), "Å",
                 "root of the mean square, beads",
-            ))  # fmt: skip
+            ))
 
 
 def _state(found: RunEstimates, given: Gathered, run: Run) -> None:
@@ -231,7 +216,7 @@ def _temperature(found: RunEstimates, series: Series, run: Run) -> None:
             )
     if run.setup.mode not in ("nvt", "npt") or by_design:
         return
-    kept = series.values[series.time >= found.begin * (1 - 1e-12)]
+    kept = series.values[first_at(series.time, found.begin) :]
     kinetic, freedoms = kinetic_of_temperature(
         kept, run.n_atoms, run.n_beads, run.setup.fixcom, found.temperature
     )

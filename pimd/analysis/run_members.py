@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pimd.analysis.reweighting import exponents
+from pimd.analysis.temperature import temperature_of
 from pimd.potentials.committee_statistics import calibrated, centred
 from pimd.record.missing import NotInRecord
 from pimd.units import HARTREE_EV, KB_EV_PER_KELVIN
@@ -30,9 +31,14 @@ from pimd.units import HARTREE_EV, KB_EV_PER_KELVIN
 if TYPE_CHECKING:
     from pimd.record.run import Run
 
-__all__ = ["ABOUT", "RunMembers", "members_of_labels", "members_of_run", "members_of_steps"]
+__all__ = [
+    "ABOUT", "OF_REWEIGHTING", "RunMembers", "members_of_labels", "members_of_run",
+    "members_of_steps",
+]
 
 ABOUT = ("auto", "own", "centred")
+OF_REWEIGHTING = "reweighting needs a canonical run"
+"""Why there must be a temperature."""
 
 EXTRAS = ("committee_energy", "baseline_energy", "baseline_pot")
 """Extras of weighted baselines; the last two are one, under pimd's name and i-PI's."""
@@ -97,8 +103,8 @@ def members_of_run(
         if name in stored
     }
     return members_of_steps(
-        frames.step, v, sampled, temperature_of(run, temperature), alpha=alpha, about=about,
-        committee_energy=own.get("committee_energy"),
+        frames.step, v, sampled, temperature_of(run, temperature, OF_REWEIGHTING),
+        alpha=alpha, about=about, committee_energy=own.get("committee_energy"),
         baseline=own.get("baseline_energy", own.get("baseline_pot")),
         n_forcefields=len(run.setup.forcefields),
     )
@@ -134,7 +140,8 @@ def members_of_labels(
         raise ValueError(f"no frame has all labels {', '.join(labels)}: run pimd relabel again")
     return members_of_steps(
         frames.step[kept], v[:, kept], frames.read("energies", kept),
-        temperature_of(run, temperature), alpha=alpha, about="own" if about == "auto" else about,
+        temperature_of(run, temperature, OF_REWEIGHTING), alpha=alpha,
+        about="own" if about == "auto" else about,
     )
 
 
@@ -211,21 +218,6 @@ def _own_of_centred(
             "committee_energy is stored too, they are what they are"
         )
     return v, ""
-
-
-def temperature_of(run: Run, temperature: float | None = None) -> float:
-    """K, of the canonical ensemble that a run sampled.
-
-    Raises:
-        ValueError: it has none.
-    """
-    found = run.setup.temperature if temperature is None else temperature
-    if found is None:
-        raise ValueError(
-            f"{run.where} has no temperature (dynamics {run.setup.mode or 'without an ensemble'}): "
-            "reweighting needs a canonical run"
-        )
-    return float(found)
 
 
 def _has(run: Run, *names: str) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pimd.analysis.beginning import first_at
 from pimd.analysis.spectra import even_spacing
 from pimd.record.missing import NotInRecord, not_in_record
 
@@ -39,9 +40,6 @@ class TimeSeries:
     spacing: float
     differentiated: bool = False
 
-    def since(self, start: int) -> TimeSeries:
-        return TimeSeries(self.values[start:], self.spacing, self.differentiated)
-
 
 def collected(
     run: Run,
@@ -63,7 +61,7 @@ def collected(
         ValueError: nothing is left.
     """
     frames = run.common(name)
-    start = int(np.searchsorted(frames.time, frames.time[0] + skip * (1 - 1e-12)))
+    start = first_at(frames.time, frames.time[0] + skip)
     rows, times = [], []
     for block in frames.blocks([name], start=start):
         values = block[name]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pimd.analysis.beginning import settled
+from pimd.analysis.beginning import first_at, settled
 
 if TYPE_CHECKING:
     from pimd.record.run import Run
@@ -28,7 +28,7 @@ def first_frame(run: Run, skip: float | None = None) -> tuple[int, tuple[str, ..
     if not run.n_frames:
         raise ValueError(f"{run.where} holds no frames")
     if skip is not None:
-        start = int(np.searchsorted(run.time, run.time[0] + skip * (1 - 1e-12)))
+        start = first_at(run.time, run.time[0] + skip)
         if start >= run.n_frames:
             length = 1e-3 * (run.time[-1] - run.time[0])
             raise ValueError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pimd.analysis.beginning import first_at
 from pimd.analysis.committee import CommitteeAverage, committee_average
 from pimd.analysis.committee_curves import CommitteeCurve, committee_curve
 from pimd.analysis.member_forces import MemberForces
@@ -169,10 +170,11 @@ def _start(
         frame, said = first_frame(run, options.skip)
         return int(run.step[frame]), said
     if options.skip is not None:  # members.h5 alone
-        late = members.step * run.setup.timestep >= options.skip
-        if not late.any():
+        time = members.step * run.setup.timestep
+        first = first_at(time, time[0] + options.skip)
+        if first == len(time):
             raise ValueError(f"all of {run.where} is within the {options.skip:g} fs left out")
-        return int(members.step[late][0]), ()
+        return int(members.step[first]), ()
     energies = members.energies.mean(axis=(0, 2))
     start = average(energies).start
     return int(members.step[start]), (f"{start} of {len(members.step)} records left out",)

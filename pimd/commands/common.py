@@ -22,6 +22,8 @@ __all__ = [
     "SystemOption",
     "analysis_directory",
     "finish",
+    "in_fs",
+    "say_error",
     "stdout",
     "user_errors",
 ]
@@ -40,10 +42,17 @@ OutOption = Annotated[
         "--out", metavar="DIR", help="Folder for JSON and figures (default: RUN/analysis)."
     ),
 ]
+
+
+def in_fs(picoseconds: float | None) -> float | None:
+    """fs, in which all but the command line has times."""
+    return None if picoseconds is None else 1000.0 * picoseconds
+
+
 SkipOption = Annotated[
     float | None,
     typer.Option(
-        "--skip", metavar="PS", min=0.0,
+        "--skip", metavar="PS", min=0.0, callback=in_fs,
         help="Leave out so many picoseconds at the beginning (default: found out).",
     ),
 ]
@@ -63,8 +72,13 @@ def user_errors(console: Console) -> Iterator[None]:
     try:
         yield
     except (ValueError, FileNotFoundError) as error:
-        console.print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
+        say_error(console, str(error))
         raise typer.Exit(2) from error
+
+
+def say_error(console: Console, message: str) -> None:
+    """One red line."""
+    console.print(message, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def analysis_directory(run: Any, out: Path | None) -> Path:

@@ -62,7 +62,7 @@ def distributions(
         record = open_run(run, system)
         options = DistributionOptions(
             pairs=pair, r_max=r_max, n_bins=bins, internals=internals,
-            skip=None if skip is None else 1e3 * skip, stride=stride, library=arrays, alpha=alpha,
+            skip=skip, stride=stride, library=arrays, alpha=alpha,
         )
         with make_progress(console, None) as progress:
             found = distributions_of_run(record, options, progress.update)

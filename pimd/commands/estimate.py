@@ -72,9 +72,8 @@ def estimate(
         for record in records:
             with NoProgress() if spec is None else make_progress(console, None) as progress:
                 found.append(estimates_of(
-                    record, potential=spec,
-                    skip=None if skip is None else 1e3 * skip, stride=stride,
-                    temperature=temperature, progress=progress.update,
+                    record, potential=spec, skip=skip, stride=stride, temperature=temperature,
+                    progress=progress.update,
                 ))  # fmt: skip
         result = result_of(found[0]) if len(found) == 1 else comparison_result(compare(found))
         finish(result, analysis_directory(records[0], out), console)

@@ -95,10 +95,7 @@ def _resolved(specs: list[str]) -> list[str]:
 
 def _named(assignments: list[str]) -> dict[str, str]:
     """NAME=SPEC or SPEC -> the name, or "", and the SPEC."""
-    named = {}
-    for text in assignments:
-        name, equals, spec = text.partition("=")
-        if not equals or not name.strip().isidentifier():
-            name, spec = "", text
-        named[name.strip()] = _resolved([spec])[0]
-    return named
+    from pimd.potentials.registry import split_name
+
+    named = dict(split_name(text) for text in assignments)
+    return dict(zip(named, _resolved(list(named.values())), strict=True))

@@ -74,7 +74,7 @@ def isotope(
             folder = analysis_directory(run, None)
             name = substitute.replace("=", "_").replace("/", "_")
             zetas.append(zeta_of_run(
-                run, substitute, potential=potential, source=source, skip_ps=skip, stride=stride,
+                run, substitute, potential=potential, source=source, skip=skip, stride=stride,
                 n_atoms=atoms, keep=folder / f"isotope_{name}_{system}.npz",
                 say=lambda line: console.print(line, markup=False, highlight=False),
             ))

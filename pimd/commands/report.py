@@ -44,9 +44,7 @@ def report(
 
         opened = open_run(run, system=system)
         with console.status("reading the run and drawing"):
-            made = report_run(
-                opened, skip=None if skip is None else 1000.0 * skip, frames=frames
-            )
+            made = report_run(opened, skip=skip, frames=frames)
             folder = analysis_directory(opened, None if out is None else out.parent)
             page = out or folder.parent / f"{made.result.command}.html"
             made.write(page)

@@ -12,6 +12,7 @@ from pimd.commands.common import (
     SystemOption,
     analysis_directory,
     finish,
+    in_fs,
     stdout,
     user_errors,
 )
@@ -47,7 +48,10 @@ def spectra(
     ] = None,
     skip: Annotated[
         float,
-        typer.Option("--skip", metavar="PS", min=0.0, help="Left out at the beginning of each."),
+        typer.Option(
+            "--skip", metavar="PS", min=0.0, callback=in_fs,
+            help="Left out at the beginning of each.",
+        ),
     ] = 0.0,
     arrays: Annotated[
         str, typer.Option("--arrays", help="Where to compute: numpy, cupy, torch or auto.")
@@ -67,7 +71,7 @@ def spectra(
 
         options = SpectraOptions(
             kinds=kind, longest_time=time, window=window, correction=correction,
-            temperature=temperature, skip=1e3 * skip, library=arrays,
+            temperature=temperature, skip=skip, library=arrays,
         )
         records = [open_run(path, system) for path in runs]
         found = spectra_of_runs(records, options)

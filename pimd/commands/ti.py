@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pimd.commands.common import SkipOption, finish, stdout, user_errors
+from pimd.commands.common import SkipOption, finish, say_error, stdout, user_errors
 
 __all__ = ["ti"]
 
@@ -95,8 +95,6 @@ def ti(
                     Options(threads=threads, warm_up_limit=warm_up_limit),
                 )
             except (DaemonFailure, KeyboardInterrupt) as error:
-                said = str(error) or "stopped; the same command goes on from there"
-                console.print(said, style="bold red", markup=False, highlight=False,
-                              soft_wrap=True)
+                say_error(console, str(error) or "stopped; the same command goes on from there")
                 raise typer.Exit(1 if isinstance(error, DaemonFailure) else 130) from error
         finish(ladder_result(analyse_ladder(runs, skip)), runs.folder, console)

@@ -109,7 +109,7 @@ def uncertainty(
                 opened, console, directory, observables=tuple(observable or ()), alpha=factor,
                 about=about, method=None if method == "auto" else method,
                 labels=tuple(name.strip() for name in members.split(",") if name.strip()),
-                skip=None if skip is None else 1000.0 * skip, seed=seed,
+                skip=skip, seed=seed,
             )
 
 

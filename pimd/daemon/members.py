@@ -33,6 +33,7 @@ from pimd.daemon.status import Report
 from pimd.evaluator import Evaluator
 from pimd.potentials.base import PotentialError, Structure, Wanted
 from pimd.potentials.committee_statistics import centred
+from pimd.whole_file import whole_file
 
 __all__ = ["MemberRequests", "evaluate_members"]
 
@@ -95,10 +96,9 @@ class MemberRequests:
                 numbers, pbc, cell = asked["numbers"], asked["pbc"], asked["cell"]
                 positions = asked["positions"]
             structures = [Structure(numbers, x, cell, pbc) for x in positions]
-            answer = Path(request["answer"])
-            partial = answer.with_suffix(".partial.npz")
-            np.savez(partial, allow_pickle=False, **evaluate_members(evaluator, structures))
-            os.replace(partial, answer)
+            arrays = evaluate_members(evaluator, structures)
+            with whole_file(Path(request["answer"])) as temporary, open(temporary, "wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
         except Exception as error:
             message = str(error) or type(error).__name__
             self._report({"event": "members_failed", "id": request["members"], "message": message})

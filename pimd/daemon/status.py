@@ -12,7 +12,8 @@ Events are dictionaries that JSON can carry; "event" says which:
     error       message, simulation, bead, file (the offending structure), traceback
     budget      seconds by stage, wall_seconds, rounds, structures_evaluated, structures_needed,
                 structures_requested, last_round_structures, last_round_seconds,
-                model_seconds_per_structure, memory_splits
+                model_seconds_per_structure, memory_splits, asked (whether somebody asked for
+                it, and it counts all that was done before)
     members, members_failed: see `pimd.daemon.members`
     end         reason, status, message
 
@@ -118,4 +119,5 @@ class Reporter:
             last_round_seconds=self._last_seconds,
             model_seconds_per_structure=seconds["model"] / max(1, self.structures_evaluated),
             memory_splits=self.memory_splits,
+            asked=now,
         )

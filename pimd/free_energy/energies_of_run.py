@@ -80,7 +80,7 @@ class EnergiesOfRun:
         from pimd.relabel import relabel
 
         total = np.zeros((len(self.frames), self.run.n_beads))
-        for (_, weight), spec in zip(state.terms, state.evaluated_as, strict=True):
+        for spec, weight in state.to_evaluate():
             label = relabel(self.run, spec, stride=self._stride, progress=self._progress)
             total += weight * label.energies[self.frames]
         return total
@@ -95,9 +95,7 @@ class EnergiesOfRun:
 
         chosen = np.unique(np.linspace(0, len(self.frames) - 1, CHECKED).round().astype(int))
         found = np.zeros((len(chosen), self.run.n_beads))
-        for (_, weight), spec in zip(
-            self._mixture.terms, self._mixture.evaluated_as, strict=True
-        ):
+        for spec, weight in self._mixture.to_evaluate():
             found += weight * evaluate_frames(self.run, spec, self.frames[chosen])
         temperature = self.run.setup.temperature
         assert temperature is not None

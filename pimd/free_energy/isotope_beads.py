@@ -9,7 +9,6 @@ with other options, is cheap.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,10 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pimd.analysis.temperature import temperature_of
 from pimd.analysis.work import reduced_work
 from pimd.free_energy.isotopes import scaled_beads, spring_energy
 from pimd.free_energy.substitution import Substitution
 from pimd.units import KB_EV_PER_KELVIN
+from pimd.whole_file import whole_file
 
 if TYPE_CHECKING:
     from pimd.evaluator import Evaluator
@@ -37,6 +38,9 @@ SAY_EVERY_S = 5.0
 LARGEST_MISMATCH = 0.05
 """kT, between stored energies and those of the potential, on the average over beads, beyond a
 constant. Text outputs have 9 digits, so that it is not smaller."""
+
+OF_ISOTOPES = "isotope estimators need a canonical run"
+"""Why there must be a temperature."""
 
 Say = Callable[[str], None]
 
@@ -86,9 +90,7 @@ def work_of_beads(
         NotInRecord: the run has no positions.
         PotentialError, BadPrediction: as `pimd.evaluator.Evaluator`.
     """
-    temperature = run.setup.temperature
-    if temperature is None:
-        raise ValueError(f"{run.where} has no temperature")
+    temperature = temperature_of(run, None, OF_ISOTOPES)
     frames = np.arange(run.n_frames)[::stride]
     count = min(n_atoms or len(substitution.atoms), len(substitution.atoms))
     atoms = np.array([_drawn(substitution, int(step), count) for step in run.step[frames]])
@@ -112,9 +114,7 @@ def spring_work(run: Run, substitution: Substitution, stride: int = 1) -> np.nda
     Raises:
         NotInRecord: the run has no positions.
     """
-    temperature = run.setup.temperature
-    if temperature is None:
-        raise ValueError(f"{run.where} has no temperature")
+    temperature = temperature_of(run, None, OF_ISOTOPES)
     found = []
     for block in run.blocks(["positions"], stride=stride):
         paths = block["positions"].swapaxes(1, 2)[:, substitution.atoms]  # [frame, atom, bead]
@@ -190,7 +190,7 @@ class _Potentials:
         from pimd.daemon.child import make_evaluator
         from pimd.potentials.registry import parse_spec
 
-        for spec, weight in self.mixture.terms:
+        for spec, weight in self.mixture.to_evaluate():
             self._evaluators.append((make_evaluator(parse_spec(spec), skin=0.0), weight))
         return self
 
@@ -202,14 +202,12 @@ class _Potentials:
         """(K, P) eV of positions (K, P, n, 3) in cells (K, 3, 3)."""
         from pimd.potentials.base import Batch, Wanted
 
-        n_sets, n_beads, n_atoms, _ = positions.shape
-        total, n = np.zeros(n_sets * n_beads), n_sets * n_beads
+        n_sets, n_beads = positions.shape[:2]
+        total = np.zeros(n_sets * n_beads)
         for evaluator, weight in self._evaluators:
-            batch = Batch.from_arrays(
-                positions.reshape(-1, 3), np.repeat(cells, n_beads, axis=0),
-                np.repeat(run.setup.pbc[None], n, axis=0), np.tile(run.setup.numbers, n),
-                np.full(n, n_atoms), dtype=evaluator.potential.dtype,
-                device=evaluator.potential.device,
+            batch = Batch.from_beads(
+                positions, cells, run.setup.numbers, run.setup.pbc,
+                dtype=evaluator.potential.dtype, device=evaluator.potential.device,
             )
             wanted = Wanted(forces=False, virials=False)
             total += weight * evaluator.evaluate(batch, wanted).energies
@@ -251,14 +249,13 @@ class _Store:
         if self.path is None or not (now or time.monotonic() - self._kept_at > KEEP_EVERY_S):
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.npz")
         done = np.flatnonzero(~np.isnan(work).any(axis=1))
         checksums = [self._checksum(int(frame)) for frame in frames[done]]
-        np.savez(
-            temporary, identity=self.identity, step=self.run.step[frames[done]],
-            checksum=np.array(checksums, dtype=np.uint32), atoms=atoms[done], work=work[done],
-        )
-        os.replace(temporary, self.path)
+        with whole_file(self.path) as temporary, open(temporary, "wb") as file:
+            np.savez(
+                file, identity=self.identity, step=self.run.step[frames[done]],
+                checksum=np.array(checksums, dtype=np.uint32), atoms=atoms[done], work=work[done],
+            )
         self._kept_at = time.monotonic()
 
     def _checksum(self, frame: int) -> int:

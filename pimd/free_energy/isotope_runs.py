@@ -83,11 +83,6 @@ class Zeta:
     estimates: tuple[Estimate, ...]
     refused: tuple[str, ...] = ()
 
-    @property
-    def best(self) -> Estimate:
-        """By scaled coordinates where that is there."""
-        return self.estimates[0]
-
 
 def zeta_of_run(
     run: Run,
@@ -95,7 +90,7 @@ def zeta_of_run(
     *,
     potential: str = "",
     source: str = "auto",
-    skip_ps: float | None = None,
+    skip: float | None = None,
     stride: int = 1,
     n_atoms: int | None = None,
     keep: Path | None = None,
@@ -108,7 +103,7 @@ def zeta_of_run(
         substitute: `H=2.014`, or `H=D`.
         potential: SPEC that was sampled, where the run does not say it.
         source: `beads` that are stored, i-PI's `columns`, or `auto`: columns where they are.
-        skip_ps: to leave out at the beginning; None: found out.
+        skip: fs to leave out at the beginning; None: found out.
         stride, n_atoms, keep, say: of stored beads, as `work_of_beads`.
 
     Raises:
@@ -124,7 +119,7 @@ def zeta_of_run(
     given = read_substitution(substitute, labels, run.setup.masses)
     columns = [] if source == "beads" else _columns(run, given)
     if columns:
-        estimates, refused = _from_columns(run, columns, len(given.atoms), skip_ps)
+        estimates, refused = _from_columns(run, columns, len(given.atoms), skip)
     elif source == "columns":
         there = ", ".join(column.name for column in isotope_columns(run)) or "none"
         raise ValueError(
@@ -135,7 +130,7 @@ def zeta_of_run(
         mixture = sampled_mixture(run, {"": potential} if potential else None)
         check_canonical(run, mixture)
         estimates, refused = _from_beads(
-            run, given, mixture, skip_ps, stride=stride, n_atoms=n_atoms, keep=keep, say=say
+            run, given, mixture, skip, stride=stride, n_atoms=n_atoms, keep=keep, say=say
         )
     if not estimates:
         raise NoOverlap(f"{run.where}: no estimator of {given} holds: " + "; ".join(refused))

@@ -16,23 +16,17 @@ The variance of the second grows exponentially with P and is infinite for alpha 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
 
 from pimd.analysis.estimators import spring_energies
 from pimd.analysis.weights import log_mean_exp
-from pimd.free_energy.perturbation import OneSided, one_sided
 from pimd.units import KB_EV_PER_KELVIN
 
 __all__ = [
     "largest_variance", "one_of_several", "scaled_beads", "spring_energy", "thermodynamic_work",
-    "zeta_scaled", "zeta_thermodynamic",
 ]
-
-NARROW = 2.0
-"""alpha or 1/alpha beyond which the thermodynamic estimator is not to be trusted."""
 
 
 def scaled_beads(positions: np.ndarray, atom: int, alpha: float) -> np.ndarray:
@@ -98,20 +92,6 @@ def largest_variance(n_beads: int, alpha: float, dimensions: int = 3) -> float:
     return math.expm1(exponent) if exponent < 700.0 else math.inf
 
 
-def zeta_scaled(work: np.ndarray) -> OneSided:
-    """-log zeta by scaled coordinates, as a free-energy difference in kT.
-
-    Args:
-        work: (n_samples,) beta/P sum_b [V(q'_b) - V(q_b)], as `reduced_work` gives it; or
-            (n_samples, n_atoms), of several atoms, each alone.
-
-    Raises:
-        NoOverlap: it would rest on a few samples.
-    """
-    w = np.asarray(work, dtype=float)
-    return one_sided(w if w.ndim == 1 else one_of_several(w))
-
-
 def thermodynamic_work(
     springs: np.ndarray, n_beads: int, alpha: float, temperature: float, dimensions: int = 3
 ) -> np.ndarray:
@@ -128,35 +108,6 @@ def thermodynamic_work(
     work = (alpha - 1.0) * np.asarray(springs, dtype=float)
     work /= n_beads * KB_EV_PER_KELVIN * temperature
     return work - 0.5 * dimensions * (n_beads - 1) * math.log(alpha)
-
-
-def zeta_thermodynamic(
-    springs: np.ndarray, n_beads: int, alpha: float, temperature: float, dimensions: int = 3
-) -> OneSided:
-    """-log zeta by the thermodynamic estimator, as a free-energy difference in kT.
-
-    Args:
-        springs: (n_samples,), or (n_samples, n_atoms) of several atoms, each alone.
-        n_beads, alpha, temperature, dimensions: as `thermodynamic_work`.
-
-    Raises:
-        ValueError: alpha <= 1/2, where the variance is infinite.
-        NoOverlap: it would rest on a few samples.
-    """
-    work = thermodynamic_work(springs, n_beads, alpha, temperature, dimensions)
-    if alpha <= 0.5:
-        raise ValueError(
-            f"the thermodynamic estimator has infinite variance at alpha = {alpha:g} (at most "
-            "1/2): use scaled coordinates"
-        )
-    found = one_sided(work if work.ndim == 1 else one_of_several(work))
-    if 1 / NARROW < alpha < NARROW:
-        return found
-    careful = (
-        f"the thermodynamic estimator at alpha = {alpha:g}: its variance grows exponentially "
-        "with the number of beads; compare with scaled coordinates"
-    )
-    return dataclasses.replace(found, warnings=(*found.warnings, careful))
 
 
 def _checked(alpha: float) -> None:

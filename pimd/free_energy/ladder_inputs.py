@@ -59,7 +59,7 @@ def check_ladder_input(document: InputFile) -> Atoms:
 
 def refuse_non_conservative(spec: Spec | None) -> None:
     """Raise InputError for forces that are the derivative of no energy."""
-    if spec is not None and spec.options.get("non_conservative") is True:
+    if spec is not None and not spec.is_conservative:
         raise InputError(
             f"{spec}: forces that are no derivatives of an energy (non_conservative) have no free "
             "energy, and no virial estimators; take conservative ones"

@@ -59,12 +59,12 @@ class LadderAnswer:
     warnings: tuple[str, ...] = ()
 
 
-def analyse_ladder(runs: LadderRuns, skip_ps: float | None = None) -> LadderAnswer:
+def analyse_ladder(runs: LadderRuns, skip: float | None = None) -> LadderAnswer:
     """The free-energy difference from what the nodes have written so far.
 
     Args:
         runs: of `write_ladder` or `open_ladder`.
-        skip_ps: to leave out at the beginning of each node; None: found out.
+        skip: fs to leave out at the beginning of each node; None: found out.
 
     Raises:
         NotInRecord: a node has written nothing.
@@ -80,8 +80,8 @@ def analyse_ladder(runs: LadderRuns, skip_ps: float | None = None) -> LadderAnsw
         for number in runs.unfinished()
     ]
     if runs.kind == "potentials":
-        return _between(runs, records, skip_ps, temperature, warnings)
-    return _over_masses(runs, records, skip_ps, temperature, warnings)
+        return _between(runs, records, skip, temperature, warnings)
+    return _over_masses(runs, records, skip, temperature, warnings)
 
 
 def _over_masses(

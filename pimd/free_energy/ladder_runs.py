@@ -11,13 +11,12 @@ Running a ladder again goes on where it was left: nodes that are finished stay, 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+from pimd.claim import Claim
 from pimd.free_energy.integration import Ladder, ladder, mass_change_factors
 from pimd.free_energy.ladder_inputs import (
     check_ladder_input,
@@ -28,8 +27,9 @@ from pimd.free_energy.ladder_inputs import (
 from pimd.free_energy.substitution import read_substitution
 from pimd.ipi.input import InputError, InputFile
 from pimd.ipi.run_input import Atoms
-from pimd.run.rundir import RunDirectory
+from pimd.run.rundir import END_PATIENCE_S, RunDirectory
 from pimd.run.together import Member, Options, run_together
+from pimd.whole_file import write_text
 
 __all__ = ["LadderRuns", "open_ladder", "run_ladder", "write_ladder"]
 
@@ -155,9 +155,17 @@ def run_ladder(
     """Run the nodes that are not finished, all at once, on the same daemons.
 
     Raises:
-        InputError: a node did not get to its end; it can be gone on with.
+        InputError: a node did not get to its end, and can be gone on with; or another process is
+            running this ladder.
         DaemonFailure: a run or a daemon could not begin.
     """
+    with Claim(runs.folder, InputError, f"{runs.folder}: its runs go on here", END_PATIENCE_S):
+        _run_nodes(runs, say, options)
+
+
+def _run_nodes(
+    runs: LadderRuns, say: Callable[[str], None], options: Options | None
+) -> None:
     todo = runs.unfinished()
     if not todo:
         say(f"all {len(runs.nodes)} nodes are at step {runs.total_steps} already")
@@ -197,7 +205,7 @@ def _mass_nodes(
 ) -> tuple[LadderRuns, list[str]]:
     if isotope:
         found = read_substitution(isotope, atoms.labels, atoms.masses)
-        runs = _changed(runs, isotope=found.label, alpha=found.alpha)
+        runs = replace(runs, isotope=found.label, alpha=found.alpha)
         factors: list[Mapping[str, float]] = [
             {found.label: float(factor)}
             for factor in mass_change_factors(runs.rungs, found.alpha)
@@ -221,11 +229,7 @@ def _potential_nodes(
         potential_node(document, specs, node, number)
         for number, node in enumerate(runs.nodes, 1)
     ]
-    return _changed(runs, specs=named), texts
-
-
-def _changed(runs: LadderRuns, **values: Any) -> LadderRuns:
-    return LadderRuns(**{**vars(runs), **values})
+    return replace(runs, specs=named), texts
 
 
 def _write(runs: LadderRuns, texts: list[str]) -> None:
@@ -245,18 +249,12 @@ def _write(runs: LadderRuns, texts: list[str]) -> None:
     elif any(runs.folder.iterdir()):
         raise InputError(f"{runs.folder} exists and holds no ladder: choose another --out")
     for number, text in enumerate(texts, 1):
-        _replace(runs.node_input(number), text)
+        write_text(runs.node_input(number), text)
     given = asdict(runs)
     del given["folder"]
-    _replace(runs.folder / FILE, json.dumps(given, indent=1) + "\n")
+    write_text(runs.folder / FILE, json.dumps(given, indent=1) + "\n")
 
 
 def _timeless(text: str) -> str:
     """An input without how long it runs: a ladder can be made longer."""
     return re.sub(r"\s*<total_steps>.*?</total_steps>", "", text)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -8,7 +8,7 @@ microcanonical ensemble, with a bias, or with a potential on fewer beads than th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +48,11 @@ class Mixture:
 
     terms: tuple[tuple[str, float], ...]
     evaluated_as: tuple[str, ...] = field(compare=False, repr=False)
+
+    def to_evaluate(self) -> Iterator[tuple[str, float]]:
+        """SPEC as it was given, and weight, of each term."""
+        for spec, (_, weight) in zip(self.evaluated_as, self.terms, strict=True):
+            yield spec, weight
 
 
 def mixture_of(weights: Mapping[str, float]) -> Mixture:
@@ -154,7 +159,7 @@ def _reasons(run: Run, terms: ForceTerms | None, mixture: Mixture | None) -> Seq
     if terms is not None and terms.biased:
         found.append("a <bias> acted on it, whose energy is not stored")
     for spec, _ in () if mixture is None else mixture.terms:
-        if parse_spec(spec).options.get("non_conservative") is True:
+        if not parse_spec(spec).is_conservative:
             found.append(
                 f"the forces of {spec} are no derivatives of its energy (non_conservative), so "
                 "that no potential belongs to what was sampled; use conservative forces, "

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["SizeConsistency", "count_units", "size_consistency"]
+from pimd.analysis.convergence import UNLIKELY, pooled, weighted_line
 
-INCONSISTENT = 0.01
-"""Probability of a chi^2 below which sizes disagree by more than chance."""
+__all__ = ["SizeConsistency", "count_units", "size_consistency"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class SizeConsistency:
 
     @property
     def consistent(self) -> bool:
-        return self.probability >= INCONSISTENT
+        return self.probability >= UNLIKELY
 
 
 def count_units(numbers: np.ndarray, per: str) -> int:
@@ -96,20 +95,14 @@ def size_consistency(
     Raises:
         ValueError: fewer sizes, or errors that are not positive.
     """
-    from scipy.stats import chi2 as chi2_distribution
-
     n = np.asarray(units, dtype=float)
     x, e = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
     if not n.shape == x.shape == e.shape or len(np.unique(n)) < 2 or not (e > 0).all():
         raise ValueError("expected values with errors of at least two sizes")
-    w = 1.0 / e**2
-    mean = float(w @ x / w.sum())
-    chi2 = float(w @ (x - mean) ** 2)
-    design = np.stack([np.ones_like(n), 1.0 / n], axis=1)  # [size, limit or slope]
-    covariance = np.linalg.inv(design.T * w @ design)
-    limit, slope = covariance @ (design.T * w @ x)
+    mean = pooled(x, e)
+    (limit, slope), covariance, _ = weighted_line(1.0 / n, x, e)
+    limit_error, slope_error = np.sqrt(np.diag(covariance))
     return SizeConsistency(
-        n, x, e, mean, float(w.sum() ** -0.5), chi2,
-        float(chi2_distribution.sf(chi2, len(n) - 1)),
-        float(slope), float(covariance[1, 1] ** 0.5), float(limit), float(covariance[0, 0] ** 0.5),
+        n, x, e, mean.value, mean.error, mean.chi2, mean.probability,
+        float(slope), float(slope_error), float(limit), float(limit_error),
     )

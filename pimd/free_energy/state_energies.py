@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pimd.analysis.beginning import first_at
 from pimd.analysis.statistics import average
 from pimd.analysis.work import reduced_work
 from pimd.free_energy.energies_of_run import EnergiesOfRun, MakeProgress
@@ -104,7 +105,7 @@ def state_energies(
         runs: of the same atoms, beads, temperature, and cell or pressure.
         targets: SPECs of further states.
         potentials: forcefield -> SPEC, where runs do not say what they moved on.
-        skip: ps to leave out at the beginning of each run; None: found out, from the energy
+        skip: fs to leave out at the beginning of each run; None: found out, from the energy
             differences.
         stride: every so many frames.
         check: evaluate a few frames of each run with its own potential, and compare with what is
@@ -156,7 +157,7 @@ def _work(energies: EnergiesOfRun, state: Mixture) -> np.ndarray:
 def _start(table: np.ndarray, time: np.ndarray, skip: float | None) -> int:
     """Frames to leave out."""
     if skip is not None:
-        return int(np.searchsorted(time - time[0], 1000.0 * skip))
+        return first_at(time, time[0] + skip)
     return max(average(row).start for row in table)
 
 

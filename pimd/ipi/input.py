@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pimd.ipi.committees import spec_in_committee
-from pimd.potentials.registry import POTENTIALS, Spec, parse_spec
+from pimd.potentials.registry import POTENTIALS, Spec, parse_spec, split_name
 from pimd.structure import PotentialError
 
 __all__ = ["InputError", "InputFile", "SocketForcefield", "read_input"]
@@ -88,16 +88,15 @@ class InputFile:
         """
         names = [socket.name for socket in self.sockets]
         for text in assignments:
-            name, equals, spec_text = text.partition("=")
-            if equals and name.strip().isidentifier() and not _is_spec(name):
-                if name.strip() not in names:
+            name, spec_text = split_name(text)
+            if name:
+                if name not in names:
                     raise InputError(
-                        f"--potential {text}: there is no socket forcefield '{name.strip()}' in "
+                        f"--potential {text}: there is no socket forcefield '{name}' in "
                         f"{self.path.name}; it has {', '.join(names) or 'none'}"
                     )
-                targets = [s for s in self.sockets if s.name == name.strip()]
+                targets = [s for s in self.sockets if s.name == name]
             else:
-                spec_text = text
                 targets = [s for s in self.sockets if s.spec is None]
                 targets = targets or (self.sockets if len(self.sockets) == 1 else [])
                 if not targets:

@@ -20,6 +20,7 @@ from pimd.units import (
 )
 
 __all__ = [
+    "EXTRAS",
     "TRAJECTORIES",
     "extras_factor",
     "from_ipi",
@@ -60,6 +61,8 @@ IN_ATOMIC_UNITS = ("scaledcoords", "cell_abcABC")
 EXTRAS: dict[str, tuple[str, float, str]] = {
     "committee_pot": ("member_energies", HARTREE_EV, "eV"),
     "committee_uncertainty": ("committee_uncertainty", HARTREE_EV, "eV"),
+    "committee_force": ("committee_force", FORCE_AU_EV_PER_ANGSTROM, "eV/Å"),
+    "committee_virial": ("committee_virial", HARTREE_EV, "eV"),
     "baseline_pot": ("baseline_energy", HARTREE_EV, "eV"),
     "dipole": ("dipole", BOHR_ANGSTROM, "e Å"),
     "polarizability": ("polarizability", BOHR_ANGSTROM**2 / HARTREE_EV, "e^2Å^2/eV"),

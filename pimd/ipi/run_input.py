@@ -19,7 +19,10 @@ import numpy as np
 from pimd.ipi.input import InputError
 from pimd.ipi.output_units import from_ipi
 
-__all__ = ["Atoms", "Output", "SystemInput", "outputs_of", "read_systems", "root_of"]
+__all__ = ["FILENAMES", "Atoms", "Output", "SystemInput", "outputs_of", "read_systems", "root_of"]
+
+FILENAMES = {"properties": "out", "trajectory": "traj"}
+"""Kind of an output -> i-PI's own choice of its name, where the input gives none."""
 
 
 @dataclass(frozen=True)
@@ -201,9 +204,9 @@ def outputs_of(root: ET.Element, system: SystemInput, folder: Path) -> list[Outp
     prefix = output.get("prefix", "i-pi").strip()
     found = []
     for element in output:
-        if element.tag not in ("properties", "trajectory"):
+        if element.tag not in FILENAMES:
             continue
-        name = element.get("filename", "out").strip()
+        name = element.get("filename", FILENAMES[element.tag]).strip()
         name = f"{prefix}.{name}" if prefix else name
         if system.prefix:
             name = f"{system.prefix}_{name}"

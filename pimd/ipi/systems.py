@@ -23,6 +23,7 @@ __all__ = [
     "socket_uses",
     "sockets_within",
     "system_infos",
+    "time_fs",
 ]
 
 
@@ -129,6 +130,14 @@ def sockets_within(forcefield: Any) -> Iterator[Any]:
         inner = [forcefield.ff]
     for part in inner:
         yield from sockets_within(part)
+
+
+def time_fs(system: Any) -> float:
+    """The time a system has been simulated, fs, by i-PI's factor, as in its outputs."""
+    from ipi.utils.units import unit_to_user
+
+    now = float(getattr(system.ensemble, "time", 0.0))
+    return float(unit_to_user("time", "femtosecond", now))
 
 
 def _active(structure: Structure, socket: Any) -> Structure:

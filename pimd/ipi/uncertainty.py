@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from pimd.ipi.systems import SystemInfo, sockets_within
+from pimd.ipi.systems import SystemInfo, sockets_within, time_fs
 from pimd.structure import Structure
 from pimd.units import BOHR_ANGSTROM, FORCE_AU_EV_PER_ANGSTROM, HARTREE_EV
 
@@ -124,11 +124,8 @@ class Source:
 
     @property
     def time_fs(self) -> float:
-        """Time the system has been simulated, fs, by i-PI's factor, as in its outputs."""
-        from ipi.utils.units import unit_to_user
-
-        now = float(getattr(self._ipi_system.ensemble, "time", 0.0))
-        return float(unit_to_user("time", "femtosecond", now))
+        """Time the system has been simulated, fs."""
+        return time_fs(self._ipi_system)
 
     def is_committee_of_ipi(self) -> bool:
         """Whether i-PI itself puts the committee together (`<ffcommittee>`)."""
@@ -262,4 +259,3 @@ def may_tell(simulation: Any, told: Mapping[str, bool]) -> bool:
         if not isinstance(forcefield, FFSocket) and not inside:
             return True  # i-PI's own drivers: known once they were called
     return False
-

@@ -132,6 +132,33 @@ class Batch:
             host_starts=torch.tensor([0, *np.cumsum(sizes).tolist()]),
         )
 
+    @classmethod
+    def from_beads(
+        cls,
+        positions: np.ndarray,
+        cells: np.ndarray,
+        numbers: np.ndarray,
+        pbc: np.ndarray,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> Batch:
+        """A batch of all beads of frames, frame by frame.
+
+        Args:
+            positions: Å, (n_frames, n_beads, n_atoms, 3).
+            cells: Å, (n_frames, 3, 3), rows are lattice vectors.
+            numbers: (n_atoms,), of every bead.
+            pbc: (3,) bool, of every frame.
+        """
+        n_frames, n_beads, n_atoms = positions.shape[:3]
+        n_structures = n_frames * n_beads
+        return cls.from_arrays(
+            positions.reshape(-1, 3), np.repeat(cells, n_beads, axis=0),
+            np.tile(pbc, (n_structures, 1)), np.tile(numbers, n_structures),
+            np.full(n_structures, n_atoms), dtype=dtype, device=device,
+        )
+
     def with_pairs(self, pairs: Tensor, shifts: Tensor, runs: Tensor | None = None) -> Batch:
         """This batch with a neighbour list attached, shapes as in the class docstring."""
         if pairs.ndim != 2 or pairs.shape[0] != 2 or shifts.shape != (pairs.shape[1], 3):

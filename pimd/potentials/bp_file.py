@@ -17,7 +17,6 @@ import io
 import itertools
 import json
 import math
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from pimd.potentials.bp_model import BPModel
 from pimd.potentials.element_networks import ElementNetworks
 from pimd.potentials.models import model_file
 from pimd.potentials.symmetry_functions import Settings
+from pimd.whole_file import whole_file
 
 __all__ = ["SUFFIXES", "is_model_file", "load_model", "save_model"]
 
@@ -73,18 +73,16 @@ def save_model(model: BPModel, path: str | Path, card: Mapping[str, Any]) -> Non
     ):
         arrays[f"weight_{k}"] = weight.detach().cpu().numpy()
         arrays[f"bias_{k}"] = bias.detach().cpu().numpy()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-            for name, array in arrays.items():
-                buffer = io.BytesIO()
-                np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
-                entry = zipfile.ZipInfo(f"{name}.npy", EPOCH)
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, buffer.getvalue())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        whole_file(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+    ):
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, buffer.getvalue())
 
 
 def load_model(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODEL_FILES", "PATH_OPTIONS", "POTENTIALS", "Spec", "make_potential", "parse_spec",
-    "potential_of_file", "split_items",
+    "potential_of_file", "split_items", "split_name",
 ]
 
 POTENTIALS: dict[str, str] = {
@@ -79,6 +79,11 @@ class Spec:
 
     def __str__(self) -> str:
         return _format({"potential": self.potential, **self.options}, ", ", "{}")
+
+    @property
+    def is_conservative(self) -> bool:
+        """False where the SPEC asks for forces that are the derivative of no energy."""
+        return self.options.get("non_conservative") is not True
 
     def in_xml(self) -> str:
         """As `<parameters>` of an i-PI input: i-PI splits at every comma, and ends at the first
@@ -249,6 +254,14 @@ def _files(value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return parse_spec(value).files()
     return [] if str(value) in POTENTIALS else [str(value)]
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """`NAME=SPEC`, as on a command line -> NAME and SPEC; the name of a bare SPEC is ""."""
+    name, equals, spec = text.partition("=")
+    if equals and name.strip().isidentifier():
+        return name.strip(), spec
+    return "", text
 
 
 def split_items(body: str) -> list[str]:

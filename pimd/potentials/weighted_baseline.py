@@ -66,4 +66,3 @@ class Weighting:
             factors = factors.index_select(1, structure_index)
         factors = factors.reshape(*factors.shape, *([1] * (members.ndim - 2)))
         return (factors.to(members.dtype) * members).sum(0)
-

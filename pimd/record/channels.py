@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 __all__ = ["UNITS", "WITHOUT_BEADS", "ArrayChannel", "Channel", "OverMasses", "numbers_in_row",
-           "of_beads", "rows_of_steps"]
+           "of_beads", "rows_of_steps", "rows_or_nan"]
 
 UNITS = {
     "positions": "Å",
@@ -106,6 +106,13 @@ def rows_of_steps(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return np.full(len(wanted), -1, dtype=np.int64)
     rows = np.searchsorted(stored, wanted).clip(max=len(stored) - 1)
     return np.where(stored[rows] == wanted, rows, -1)
+
+
+def rows_or_nan(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows (m,) of values (n, ...) as `rows_of_steps` gives them; NaN where one is -1."""
+    out = np.full((len(rows), *values.shape[1:]), np.nan)
+    out[rows >= 0] = values[rows[rows >= 0]]
+    return out
 
 
 def numbers_in_row(channel: Channel) -> int:

@@ -26,21 +26,15 @@ from typing import Any
 
 import numpy as np
 
-from pimd.record.h5md_layout import FORMAT, Column, SystemLayout, frames_per_chunk
+from pimd.hdf5 import to_disk
+from pimd.record.h5md_layout import FORMAT, Column, Frame, SystemLayout, frames_per_chunk
+from pimd.record.h5md_pending import pending_file, write_pending
 
-__all__ = ["Frame", "H5MDFile", "RecordError", "opened", "pending_file", "was_closed"]
-
-Frame = Mapping[str, np.ndarray]
-"""`step`, `time` and the fields of a layout, each an array of a frame."""
+__all__ = ["H5MDFile", "RecordError", "frames_in", "opened", "was_closed"]
 
 
 class RecordError(OSError):
     """A record cannot be written, or does not belong to the run; the message says what to do."""
-
-
-def pending_file(path: Path) -> Path:
-    """Where the frames lie that are not in the file yet."""
-    return path.with_name(path.name + ".pending")
 
 
 def opened(path: Path) -> Any:
@@ -187,7 +181,7 @@ class H5MDFile:
         for index, layout in layouts.items():
             one = self._systems.setdefault(index, _System(layout))
             one.columns = layout.columns(index, depth)
-        _to_disk(file)
+        to_disk(file)
         os.replace(new, self.path)
 
     def _open(self) -> None:
@@ -267,7 +261,7 @@ class H5MDFile:
     def _sync(self) -> None:
         self._wait()
         if self._file is not None and not self._is_on_disk:
-            _to_disk(self._file)
+            to_disk(self._file)
             self._is_on_disk = True
         if not self._is_kept:
             self._keep()
@@ -275,18 +269,7 @@ class H5MDFile:
 
     def _keep(self) -> None:
         """Put the frames that wait into the file beside, in one step."""
-        arrays = {
-            f"system_{index}/{name}": np.stack([np.asarray(frame[name]) for frame in one.frames])
-            for index, one in self._systems.items() if one.frames
-            for name in one.frames[0]
-        }
-        path = pending_file(self.path)
-        temporary = path.with_name(path.name + ".tmp")
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # keys are no keywords of savez
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_pending(self.path, {index: one.frames for index, one in self._systems.items()})
 
     def _finish(self) -> None:
         self._wait()
@@ -297,7 +280,7 @@ class H5MDFile:
         for one in self._systems.values():
             if one.frames and not self._is_written(one):
                 self._write(one.columns, one.n_whole, one.frames)
-        _to_disk(self._file)
+        to_disk(self._file)
         self._file.close()
         pending_file(self.path).unlink(missing_ok=True)
 
@@ -366,9 +349,3 @@ def _abandon(file: Any) -> None:
     os.close(nowhere)
     with contextlib.suppress(OSError, RuntimeError):
         file.close()
-
-
-def _to_disk(file: Any) -> None:
-    """Out of HDF5's buffers and onto the disk."""
-    file.flush()
-    os.fsync(file.id.get_vfd_handle())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,12 @@ import numpy as np
 
 from pimd.ipi.output_units import TRAJECTORIES, from_ipi, property_dimension, split_name
 from pimd.record.channels import WITHOUT_BEADS, of_beads
-from pimd.record.h5md_file import opened, pending_file
-from pimd.record.h5md_layout import FORMAT, Field, SystemLayout
+from pimd.record.h5md_file import opened
+from pimd.record.h5md_layout import FORMAT, UNITS, Field, SystemLayout
+from pimd.record.h5md_pending import read_pending
 from pimd.record.series import Series
 
 __all__ = ["H5MDRecord", "NoRecord"]
-
-UNITS = {
-    "Angstrom fs-1": "Å/fs", "eV Angstrom-1": "eV/Å", "eV Angstrom-3": "eV/Å^3",
-    "e Angstrom": "e Å", "Angstrom": "Å", "Angstrom3": "Å^3", "g cm-3": "g/cm^3",
-}
-"""Words of H5MD -> those of pimd, where they differ."""
 
 
 class NoRecord(ValueError):
@@ -44,7 +38,7 @@ class H5MDRecord:
     def __init__(self, path: Path, system: int = 0) -> None:
         self.path, self.system = path, system
         # the frames that wait beside the file are read first: meanwhile some may go into it
-        self._pending = _pending(path, system)
+        self._pending = (read_pending(path, system) or {}).get(system, {})
         try:
             with opened(path) as file:
                 if file.attrs.get("format") != FORMAT:
@@ -142,19 +136,6 @@ class H5MDChannel:
         return of_beads(self._record.rows(self._field, rows), self.bead_axis, beads)
 
 
-def _pending(path: Path, system: int) -> dict[str, np.ndarray]:
-    """Frames of a system that wait beside the file, by name; empty: there are none."""
-    prefix = f"system_{system}/"
-    try:
-        with open(pending_file(path), "rb") as file, np.load(file) as arrays:
-            return {
-                name.removeprefix(prefix): arrays[name] for name in arrays.files
-                if name.startswith(prefix)
-            }
-    except (FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError):
-        return {}
-
-
 def _property_unit(key: str, unit: str) -> tuple[float, str]:
     """Factor to pimd's unit of a property, and that unit."""
     if unit in UNITS or unit in ("eV", "fs", "K", "a.u.", ""):
@@ -181,5 +162,3 @@ def _read(data: Any, rows: np.ndarray, middle: slice = slice(None)) -> np.ndarra
             parts.append(data[index, middle] if data.ndim > 1 else data[index])
         values = np.concatenate(parts)
     return np.asarray(values, dtype=np.float64)[order]
-
-

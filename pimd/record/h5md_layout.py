@@ -15,10 +15,21 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CELLS", "FORMAT", "Column", "Field", "SystemLayout", "frames_per_chunk"]
+from pimd.hdf5 import COMPRESSED
+
+__all__ = ["CELLS", "FORMAT", "UNITS", "Column", "Field", "Frame", "SystemLayout",
+           "frames_per_chunk", "record_name"]
 
 FORMAT = "pimd record, version 1"
+Frame = Mapping[str, np.ndarray]
+"""`step`, `time` and the fields of a layout, each an array of a frame."""
 CELLS = "cells"
+UNITS = {
+    "Angstrom fs-1": "Å/fs", "eV Angstrom-1": "eV/Å", "eV Angstrom-3": "eV/Å^3",
+    "e Angstrom": "e Å", "Angstrom": "Å", "Angstrom3": "Å^3", "g cm-3": "g/cm^3",
+    "e2 Angstrom2 eV-1": "e^2Å^2/eV",
+}
+"""Words of H5MD -> those of pimd, where they differ."""
 CHUNK_BYTES = 1 << 18
 """Aim for a chunk, before it is compressed."""
 LEAST_FRAMES, MOST_FRAMES = 16, 256
@@ -182,7 +193,7 @@ class SystemLayout:
         for column in self.columns(system, depth):
             data = file.create_dataset(
                 column.path, (0, *column.shape), column.dtype, maxshape=(None, *column.shape),
-                chunks=column.chunk, compression="gzip", compression_opts=1, shuffle=True,
+                chunks=column.chunk, **COMPRESSED,
             )
             if column.name != "step":
                 data.attrs["unit"] = column.unit
@@ -221,6 +232,16 @@ def frames_per_chunk(layouts: list[SystemLayout]) -> int:
     total = sum(layout.bytes_per_frame for layout in layouts)
     depth = min(max(CHUNK_BYTES // largest, LEAST_FRAMES), MOST_FRAMES)
     return int(max(min(depth, MOST_BYTES // total), 1))
+
+
+def record_name(filename: str, prefix: str = "") -> str:
+    """Name of the record of a run.
+
+    Args:
+        filename: what i-PI calls the output, of one system.
+        prefix: of that system; all systems are in one file, whose name is without it.
+    """
+    return (filename.removeprefix(f"{prefix}_") if prefix else filename) + ".h5"
 
 
 def _divisor(number: int, bound: int) -> int:

@@ -10,46 +10,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from pimd.record.h5md_file import H5MDFile, RecordError, frames_in, opened, was_closed
+from pimd.record.h5md_layout import Frame, SystemLayout
+from pimd.record.h5md_pending import pending_file, read_pending, remove_half_written
 
-from pimd.record.h5md_file import (
-    Frame,
-    H5MDFile,
-    RecordError,
-    frames_in,
-    opened,
-    pending_file,
-    was_closed,
-)
-from pimd.record.h5md_layout import SystemLayout
-
-__all__ = ["cut_record", "pending_frames", "put_in_order"]
-
-
-def pending_frames(path: Path) -> dict[int, list[Frame]]:
-    """System -> frames that lie beside a record; some of them may be in it already.
-
-    Raises:
-        RecordError: they cannot be read.
-    """
-    beside = pending_file(path)
-    if not beside.exists():
-        return {}
-    found: dict[int, dict[str, np.ndarray]] = {}
-    try:
-        with np.load(beside) as arrays:
-            for key in arrays.files:
-                system, _, name = key.partition("/")
-                found.setdefault(int(system.removeprefix("system_")), {})[name] = arrays[key]
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{beside} cannot be read ({error}): move it away") from error
-    return {
-        system: [{name: rows[k] for name, rows in one.items()} for k in range(len(one["step"]))]
-        for system, one in found.items()
-    }
+__all__ = ["cut_record", "put_in_order"]
 
 
 def cut_record(path: Path, step: int, stride: int = 0) -> list[str]:
@@ -66,8 +35,8 @@ def cut_record(path: Path, step: int, stride: int = 0) -> list[str]:
     Raises:
         RecordError: it cannot be read, or lacks frames that the checkpoint counts on.
     """
-    for name in (f".{path.name}.new", f"{pending_file(path).name}.tmp"):
-        path.with_name(name).unlink(missing_ok=True)
+    path.with_name(f".{path.name}.new").unlink(missing_ok=True)
+    remove_half_written(path)
     if step == 0:
         path.unlink(missing_ok=True)
         pending_file(path).unlink(missing_ok=True)
@@ -75,9 +44,12 @@ def cut_record(path: Path, step: int, stride: int = 0) -> list[str]:
     if not path.exists():
         return [f"{path.name} is not there: it will have frames after step {step} only"]
     try:
+        beside = _beside(path)
         with opened(path) as file:
-            systems = [_Kept.of(file, int(name.removeprefix("system_")), path, step)
-                       for name in file["parameters"]]
+            systems = []
+            for name in file["parameters"]:
+                index = int(name.removeprefix("system_"))
+                systems.append(_Kept.of(file, index, (beside or {}).get(index, []), step))
             for one in systems:
                 one.check(path, step, stride)
             dropped = max(one.n_dropped for one in systems)
@@ -91,6 +63,8 @@ def cut_record(path: Path, step: int, stride: int = 0) -> list[str]:
         raise RecordError(f"{path} cannot be read ({error}): move it away") from error
     pending_file(path).unlink(missing_ok=True)
     said = [f"{path.name}: dropped {dropped} frames made after step {step}"] if dropped else []
+    if beside is None:
+        said.append(f"{pending_file(path).name}: was damaged, the frames in it are lost")
     return said or [f"{path.name}: put in order, as the run had not been ended in order"]
 
 
@@ -108,6 +82,22 @@ def put_in_order(path: Path) -> list[str]:
     return cut_record(path, sys.maxsize)
 
 
+def _beside(path: Path) -> dict[int, list[Frame]] | None:
+    """System -> frames that lie beside a record; None where they are damaged.
+
+    Raises:
+        RecordError: they cannot be read.
+    """
+    try:
+        found = read_pending(path)
+    except OSError as error:
+        raise RecordError(f"{pending_file(path)} cannot be read ({error}): move it away") from error
+    return None if found is None else {
+        system: [{name: rows[k] for name, rows in one.items()} for k in range(len(one["step"]))]
+        for system, one in found.items()
+    }
+
+
 class _Kept:
     """What of one system is kept: the first `n_frames` of the file and some that lay beside."""
 
@@ -119,13 +109,13 @@ class _Kept:
         self.last = -1
 
     @classmethod
-    def of(cls, file: Any, index: int, path: Path, step: int) -> _Kept:
+    def of(cls, file: Any, index: int, waiting: Sequence[Frame], step: int) -> _Kept:
         parameters = file[f"parameters/system_{index}"]
         layout = SystemLayout.of(parameters)
         kept = cls(index, layout, int(parameters.attrs["frames_per_chunk"]))
         steps = file[layout.columns(index, 1)[-1].path][:]
         last = int(steps[-1]) if len(steps) else -1
-        beside = [f for f in pending_frames(path).get(index, []) if f["step"] > last]
+        beside = [frame for frame in waiting if frame["step"] > last]
         kept.n_frames = int((steps <= step).sum())
         kept.beside = [frame for frame in beside if frame["step"] <= step]
         kept.n_dropped = len(steps) - kept.n_frames + len(beside) - len(kept.beside)

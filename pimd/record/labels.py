@@ -19,17 +19,17 @@ same steps; the checksums tell.
 
 from __future__ import annotations
 
-import os
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pimd.record.channels import rows_of_steps
+from pimd.hdf5 import COMPRESSED, to_disk
+from pimd.record.channels import rows_of_steps, rows_or_nan
 from pimd.record.missing import NotInRecord
+from pimd.whole_file import whole_file
 
 if TYPE_CHECKING:
     from pimd.record.run import Run
@@ -73,19 +73,13 @@ class Label:
         return replace(
             self,
             step=np.asarray(step, dtype=np.int64),
-            energies=_chosen(self.energies, rows),
-            forces=None if self.forces is None else _chosen(self.forces, rows),
+            energies=rows_or_nan(self.energies, rows),
+            forces=None if self.forces is None else rows_or_nan(self.forces, rows),
             member_energies=(
-                None if self.member_energies is None else _chosen(self.member_energies, rows)
+                None if self.member_energies is None else rows_or_nan(self.member_energies, rows)
             ),
             checksums=None,
         )
-
-
-def _chosen(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    out = np.full((len(rows), *values.shape[1:]), np.nan)
-    out[rows >= 0] = values[rows[rows >= 0]]
-    return out
 
 
 def checksum(positions: np.ndarray) -> int:
@@ -214,21 +208,14 @@ def write_label(path: Path, label: Label, numbers: np.ndarray) -> None:
 
     assert label.checksums is not None
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["spec"] = label.spec
-            file.attrs["numbers"] = numbers
-            for name, (values, unit) in _data_sets(label).items():
-                large: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 1,
-                                            "shuffle": True} if values.ndim > 2 else {}
-                file.create_dataset(name, data=values, **large).attrs["unit"] = unit
-            file.flush()
-            os.fsync(file.id.get_vfd_handle())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["spec"] = label.spec
+        file.attrs["numbers"] = numbers
+        for name, (values, unit) in _data_sets(label).items():
+            large = COMPRESSED if values.ndim > 2 else {}
+            file.create_dataset(name, data=values, **large).attrs["unit"] = unit
+        to_disk(file)
 
 
 def _data_sets(label: Label) -> dict[str, tuple[np.ndarray, str]]:

@@ -15,6 +15,7 @@ from pimd.ipi.input import InputError
 from pimd.ipi.run_input import Output, SystemInput, outputs_of, read_systems, root_of
 from pimd.record.channels import Channel, OverMasses
 from pimd.record.h5md_frames import H5MDRecord, NoRecord
+from pimd.record.h5md_layout import record_name
 from pimd.record.properties import Properties
 from pimd.record.read_setup import setup_of_layout, setup_of_system
 from pimd.record.run import Run
@@ -142,10 +143,7 @@ def _record_paths(outputs: list[Output], system: SystemInput) -> list[Path]:
     found = []
     for output in outputs:
         if output.kind == "trajectory" and output.format == "h5md":
-            name = output.path.name
-            if system.prefix:
-                name = name.removeprefix(system.prefix + "_")
-            path = output.path.with_name(name + ".h5")
+            path = output.path.with_name(record_name(output.path.name, system.prefix))
             if path.is_file():
                 found.append(path)
     return found

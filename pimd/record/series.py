@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pimd.record.channels import rows_of_steps, rows_or_nan
+
 __all__ = ["Series", "superseded"]
 
 
@@ -41,13 +43,8 @@ class Series:
 
     def at(self, step: np.ndarray) -> np.ndarray:
         """Values at these steps, (m,) or (m, k); NaN where there is none."""
-        step = np.asarray(step, dtype=np.int64)
-        values = np.full((len(step), *self.values.shape[1:]), np.nan)
-        if len(self):
-            row = np.searchsorted(self.step, step).clip(max=len(self) - 1)
-            found = self.step[row] == step
-            values[found] = self.values[row[found]]
-        return values
+        rows = rows_of_steps(self.step, np.asarray(step, dtype=np.int64))
+        return rows_or_nan(self.values, rows)
 
 
 def superseded(step: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pimd.claim import Claim
 from pimd.evaluate_progress import NoProgress, Progress
 from pimd.potentials.base import Potential
 from pimd.potentials.registry import Spec, make_potential, parse_spec
@@ -109,7 +110,13 @@ class Job:
             self._in_memory(frames, progress)
             return
         path = label_path(self.whole.directory, self.name, self.whole.system)
-        parts = LabelParts(path, self.spec, self.record)
+        with Claim(path, RelabelError, f"{path} is being made"):
+            self._make(LabelParts(path, self.spec, self.record), frames, progress)
+
+    def _make(
+        self, parts: LabelParts, frames: slice,
+        progress: Callable[[int | None], Progress] | None,
+    ) -> None:
         wanted = np.arange(self.record.n_frames)[frames]
         todo = wanted[~np.isin(self.record.step[wanted], parts.done(self.forces))]
         last = time.monotonic()

@@ -11,7 +11,7 @@ that were replaced since, by a run that went on from a checkpoint, loses those.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from pimd.hdf5 import COMPRESSED, to_disk
 from pimd.record.channels import rows_of_steps
 from pimd.record.labels import FORMAT, Label, checksum, read_label, write_label
 from pimd.record.run import Run
 from pimd.relabel.errors import RelabelError
 from pimd.relabel.tasks import Outcome
+from pimd.whole_file import whole_file
 
 __all__ = ["LabelParts"]
 
@@ -158,24 +160,17 @@ def _merge(files: Sequence[Path], path: Path, numbers: np.ndarray, without: np.n
     """Write all rows of the files into one, later files over earlier ones, block by block."""
     import h5py
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    sources = [h5py.File(name, "r") for name in files]
-    try:
+    with contextlib.ExitStack() as stack:
+        sources = [stack.enter_context(h5py.File(name, "r")) for name in files]
         every = np.unique(np.concatenate([source["step"][:] for source in sources]))
         steps = np.setdiff1d(every, without)
-        with h5py.File(temporary, "w") as target:
+        with whole_file(path) as temporary, h5py.File(temporary, "w") as target:
             target.attrs["format"], target.attrs["spec"] = FORMAT, sources[-1].attrs["spec"]
             target.attrs["numbers"] = numbers
             target.create_dataset("step", data=steps)
             for name in _names(sources):
                 _copy(name, sources, target, steps)
-            target.flush()
-            os.fsync(target.id.get_vfd_handle())
-        os.replace(temporary, path)
-    finally:
-        for source in sources:
-            source.close()
-        temporary.unlink(missing_ok=True)
+            to_disk(target)
 
 
 def _names(sources: Sequence[Any]) -> Iterator[str]:
@@ -189,8 +184,7 @@ def _copy(name: str, sources: Sequence[Any], target: Any, steps: np.ndarray) -> 
     row = like.shape[1:]
     large: dict[str, Any] = {}
     if len(row) > 1 and len(steps):
-        large = {"compression": "gzip", "compression_opts": 1, "shuffle": True,
-                 "chunks": (1, *row)}
+        large = {**COMPRESSED, "chunks": (1, *row)}
     fill = {"fillvalue": np.nan} if like.dtype.kind == "f" else {}
     data = target.create_dataset(name, (len(steps), *row), like.dtype, **fill, **large)
     for key, value in like.attrs.items():

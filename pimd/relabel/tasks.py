@@ -82,17 +82,10 @@ def evaluator_for(potential: Potential, batch_atoms: int) -> Evaluator:
 
 def evaluate_here(task: Task, evaluator: Evaluator) -> Outcome:
     """A task under a potential that is ready."""
-    n_frames, n_beads, n_atoms = task.positions.shape[:3]
-    n_structures = n_frames * n_beads
     potential = evaluator.potential
-    batch = Batch.from_arrays(
-        task.positions.reshape(-1, 3),
-        np.repeat(task.cells, n_beads, axis=0),
-        np.tile(task.pbc, (n_structures, 1)),
-        np.tile(task.numbers, n_structures),
-        np.full(n_structures, n_atoms),
-        dtype=potential.dtype,
-        device=potential.device,
+    batch = Batch.from_beads(
+        task.positions, task.cells, task.numbers, task.pbc,
+        dtype=potential.dtype, device=potential.device,
     )
     wanted = Wanted(forces=task.forces, virials=False)
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pimd.analysis.beginning import first_at
 from pimd.analysis.statistics import FEWEST, inefficiency
 from pimd.report.drawing import FS_PER_PS, mark_start, thinned, time_axis
 from pimd.report.section import Figure, Section
@@ -77,7 +78,7 @@ def conserved_section(run: Run, begin: float) -> Section | None:
     series = run.properties.get("conserved")
     if series is None or len(series) < 4 or not np.isfinite(series.values).all():
         return None
-    start = int(np.searchsorted(series.time, begin))
+    start = first_at(series.time, begin)
     found = drift(series.time, series.values, min(start, len(series) - 3))
     return _section(run, series.time, series.values, found)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pimd.analysis.estimators import squared_gyration
+from pimd.analysis.member_forces import whole_paths
 from pimd.report.molecules import images_to_show
 from pimd.report.spread import Spread, members_group
 
@@ -183,11 +184,9 @@ def _of_members_file(group: Any) -> _Source:
 
     def positions(row: int) -> np.ndarray:
         """The file has every bead wrapped into the cell: their path is put together again."""
-        q: np.ndarray = group["positions"][row]
-        if pbc.any():
-            apart = (q - q[:1]) @ np.linalg.inv(cells[row])
-            q = q - np.where(pbc, np.round(apart), 0.0) @ cells[row]
-        return q
+        one = slice(row, row + 1)
+        found: np.ndarray = whole_paths(group["positions"][one], cells[one], pbc)[0]
+        return found
 
     return _Source(
         np.asarray(group.attrs["numbers"]), pbc, group["step"][:], group["time"][:],

@@ -6,10 +6,9 @@ from collections import deque
 
 import numpy as np
 
-__all__ = ["images_to_show"]
+from pimd.analysis.geometry import REACH
 
-BOND = 1.25
-"""Atoms nearer than this times the sum of their covalent radii are bonded."""
+__all__ = ["images_to_show"]
 
 
 def images_to_show(
@@ -56,7 +55,7 @@ def _bonds(
 
     found: list[list[tuple[int, np.ndarray]]] = [[] for _ in numbers]
     first, second, shifts = primitive_neighbor_list(
-        "ijS", pbc, cell, positions, BOND * covalent_radii[numbers]
+        "ijS", pbc, cell, positions, REACH * covalent_radii[numbers]
     )
     for i, j, shift in zip(first, second, shifts, strict=True):
         found[i].append((int(j), shift))

@@ -6,7 +6,6 @@ A content security policy in the page forbids the browser to load anything from 
 from __future__ import annotations
 
 import base64
-import dataclasses
 import io
 import re
 from collections.abc import Iterable, Sequence
@@ -14,12 +13,10 @@ from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
 
-import numpy as np
-
 from pimd.report.section import Figure, Picture, Section
 from pimd.report.viewer import Viewer
-from pimd.results.quantity import Quantity
-from pimd.results.result import Table
+from pimd.results.quantity import OF_NUMBERS, Quantity, quantity_rows
+from pimd.results.result import Table, in_words
 from pimd.results.style import new_figure
 
 __all__ = ["Page", "html"]
@@ -32,6 +29,8 @@ POLICY = (
 """Nothing may be loaded; chemiscope's maps in three dimensions compile functions of their own."""
 WIDTH = 6.4
 """Inches of a figure."""
+SHORTER = {"effective samples": "N eff"}
+"""Heads of columns."""
 
 
 @dataclass
@@ -137,37 +136,31 @@ def _section(section: Section) -> str:
 
 
 def _quantities(quantities: Sequence[Quantity]) -> str:
-    counted = any(one.n_effective is not None for one in quantities)
-    head = ["<th></th>", '<th class="number">value (error)</th>', "<th>unit</th>"]
-    if counted:
-        head.append('<th class="number">N eff</th>')
-    noted = any(one.note for one in quantities)
-    if noted:
-        head.append("<th>by</th>")
+    columns, words = quantity_rows(quantities)
+    align = [' class="number"' if column in OF_NUMBERS else "" for column in columns]
+    head = "".join(
+        f"<th{a}>{SHORTER.get(column, column)}</th>"
+        for a, column in zip(align, columns, strict=True)
+    )
     rows = []
-    for one in quantities:
-        number = str(dataclasses.replace(one, unit=""))
-        cells = [f"<td>{escape(one.name)}</td>",
-                 f'<td class="number">{escape(number)}</td>', f"<td>{escape(one.unit)}</td>"]
-        if counted:
-            effective = "" if one.n_effective is None else f"{one.n_effective:.0f}"
-            cells.append(f'<td class="number">{effective}</td>')
-        if noted:
-            cells.append(f"<td><small>{escape(one.note)}</small></td>")
-        rows.append(f"<tr>{''.join(cells)}</tr>")
+    for one, row in zip(quantities, words, strict=True):
+        cells = [escape(word) for word in row]
+        if "by" in columns:
+            cells[-1] = f"<small>{cells[-1]}</small>"
+        rows.append("<tr>" + "".join(
+            f"<td{a}>{cell}</td>" for a, cell in zip(align, cells, strict=True)
+        ) + "</tr>")
         rows += [
-            f'<tr class="warning"><td colspan="{len(head)}">{escape(line)}</td></tr>'
+            f'<tr class="warning"><td colspan="{len(columns)}">{escape(line)}</td></tr>'
             for line in one.warnings
         ]
-    return _wide(f"<thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(rows)}</tbody>")
+    return _wide(f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>")
 
 
 def _table(table: Table) -> str:
-    numeric = [
-        all(_is_number(row[k]) for row in table.rows if k < len(row) and row[k] is not None)
-        for k in range(len(table.columns))
+    align = [
+        ' class="number"' if table.is_numeric(k) else "" for k in range(len(table.columns))
     ]
-    align = ["" if not one else ' class="number"' for one in numeric]
     parts = [f"<caption>{escape(table.title)}</caption>"] if table.title else []
     if any(table.columns):
         head = "".join(
@@ -176,7 +169,7 @@ def _table(table: Table) -> str:
         parts.append(f"<thead><tr>{head}</tr></thead>")
     rows = "".join(
         "<tr>" + "".join(
-            f"<td{a}>{escape(_cell(value))}</td>" for a, value in zip(align, row, strict=False)
+            f"<td{a}>{escape(in_words(value))}</td>" for a, value in zip(align, row, strict=False)
         ) + "</tr>"
         for row in table.rows
     )  # fmt: skip
@@ -185,18 +178,6 @@ def _table(table: Table) -> str:
 
 def _wide(inside: str) -> str:
     return f'<div class="wide"><table>{inside}</table></div>'
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool):
-        return False
-    return isinstance(value, (int, float, np.integer, np.floating, Quantity))
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, (float, np.floating)):
-        return f"{value:.6g}" if np.isfinite(value) else "-"
-    return "" if value is None else str(value)
 
 
 def _figure(figure: Figure | Picture) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -25,6 +24,7 @@ from pimd.report.uncertainty import uncertainty_section
 from pimd.report.viewer import NoViewer, Viewer, viewer
 from pimd.results.result import Result
 from pimd.run.rundir import RunDirectory
+from pimd.whole_file import write_text
 
 if TYPE_CHECKING:
     from pimd.record.run import Run
@@ -59,9 +59,7 @@ class Report:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.tmp")
-            temporary.write_text(self.html(), encoding="utf-8")
-            os.replace(temporary, path)
+            write_text(path, self.html())
         except OSError as error:
             raise ValueError(f"cannot write the report {path}: {error}") from error
         return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pimd.run.member_file import MEMBER_FILE
+
 if TYPE_CHECKING:
     from pimd.record.run import Run
 
-__all__ = ["Spread", "members_group", "members_trouble", "reliability", "spread"]
-
-MEMBERS_FILE = "members.h5"
+__all__ = ["Spread", "members_group", "members_trouble", "spread"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def _of_members_file(run: Run) -> Spread | None:
         return Spread(
             group["step"][:], group["time"][:], group["sigma"][:] / group["positions"].shape[2],
             int(group["member_energies"].shape[1]),
-            f"{MEMBERS_FILE}, forcefield {group.attrs['forcefield']}",
+            f"{MEMBER_FILE}, forcefield {group.attrs['forcefield']}",
         )
 
 
@@ -98,15 +97,5 @@ def members_trouble(run: Run) -> str:
 
 
 def _members_path(run: Run) -> Path | None:
-    path = None if run.directory is None else Path(run.directory) / MEMBERS_FILE
+    path = None if run.directory is None else Path(run.directory) / MEMBER_FILE
     return path if path is not None and path.is_file() else None
-
-
-def reliability(n_members: int) -> float:
-    """Relative standard deviation of a standard deviation of so many normal numbers.
-
-        sqrt(1 - c4^2) / c4,   c4 = sqrt(2 / (M-1)) Gamma(M/2) / Gamma((M-1)/2)
-    """
-    log_c4 = 0.5 * math.log(2.0 / (n_members - 1)) + math.lgamma(n_members / 2)
-    c4 = math.exp(log_c4 - math.lgamma((n_members - 1) / 2))
-    return math.sqrt(1.0 - c4 * c4) / c4

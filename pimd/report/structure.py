@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pimd.analysis.beginning import first_at
 from pimd.analysis.curves import Curve, measured_curve
 from pimd.analysis.distribution_sampling import BEADS, CENTROIDS, Distances, plan_pairs, sample
 from pimd.analysis.estimators import squared_gyration
@@ -40,7 +41,7 @@ def structure_section(run: Run, begin: float) -> Section | None:
     """
     if not run.has("positions") or run.n_atoms < 2:
         return None
-    start = min(int(np.searchsorted(run.time, begin)), run.n_frames - 1)
+    start = min(first_at(run.time, begin), run.n_frames - 1)
     n_frames = run.n_frames - start
     per_frame = run.n_beads * run.n_atoms * (run.n_atoms - 1) / 2
     stride = max(1, min(
@@ -128,18 +129,16 @@ def _extent(run: Run, start: int) -> float:
 
 
 def _radii(run: Run, start: int, stride: int) -> list[Quantity]:
-    """sqrt<R^2> of each element; the error by d sqrt(x) = dx / (2 sqrt(x))."""
+    """sqrt<R^2> of each element."""
     symbols = np.array(run.setup.symbols)
     squares = np.concatenate([
         squared_gyration(block["positions"])
         for block in run.blocks(["positions"], start=start, stride=stride)
     ])  # [frame, atom]
-    found = []
-    for symbol in dict.fromkeys(symbols):
-        mean = average(squares[:, symbols == symbol].mean(axis=1), start=0)
-        root = math.sqrt(mean.mean)
-        found.append(Quantity(
-            f"radius of gyration of {symbol}", root, mean.error / (2.0 * root) if root else
-            mean.error, "Å", mean.n_effective, mean.n_samples, mean.warnings,
-        ))  # fmt: skip
-    return found
+    return [
+        Quantity.root_of(
+            f"radius of gyration of {symbol}",
+            average(squares[:, symbols == symbol].mean(axis=1), start=0), "Å",
+        )
+        for symbol in dict.fromkeys(symbols)
+    ]

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from pimd.analysis.beginning import first_at
+from pimd.analysis.committee import uncertainty_of_spread
 from pimd.analysis.statistics import average
 from pimd.report.drawing import histogram, mark_start, thinned, time_axis
 from pimd.report.section import Figure, Section
-from pimd.report.spread import Spread, reliability
+from pimd.report.spread import Spread
 from pimd.results.quantity import Quantity
 from pimd.results.style import PALETTE, new_axes
 
@@ -32,7 +34,7 @@ def uncertainty_section(
     """
     section = Section("Uncertainty of the potential")
     if found is not None:
-        start = int(np.searchsorted(found.time, begin))
+        start = first_at(found.time, begin)
         _of_spread(section, found, min(start, len(found.time) - 1))
     committees = summary.get("uncertainty", {}).get("committees", {})
     for name, values in committees.items():
@@ -76,7 +78,7 @@ def _of_spread(section: Section, found: Spread, start: int) -> None:
         f"{found.n_members} members, per atom. Its largest value is "
         f"{per_atom[frame, bead]:.3g} meV/atom, at step {found.step[frame]}, bead {bead}. "
         f"With {found.n_members} members each sigma is itself known to "
-        f"{100 * reliability(found.n_members):.0f} %."
+        f"{100 * uncertainty_of_spread(found.n_members):.0f} %."
     )
 
     def draw(figure: Any) -> None:

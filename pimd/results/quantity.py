@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pimd.analysis.statistics import Average
 
-__all__ = ["Quantity", "with_error"]
+__all__ = ["OF_NUMBERS", "Quantity", "quantity_rows", "with_error"]
+
+OF_NUMBERS = ("value (error)", "effective samples")
+"""Columns of `quantity_rows` that hold numbers."""
 
 
 def with_error(value: float, error: float) -> str:
@@ -71,6 +75,16 @@ class Quantity:
             average.n_effective, average.n_samples - average.start, average.warnings, note,
         )
 
+    @classmethod
+    def root_of(cls, name: str, average: Average, unit: str = "", note: str = "") -> Quantity:
+        """Root of an average that is not negative; its error by d sqrt(x) = dx / (2 sqrt(x))."""
+        root = math.sqrt(average.mean)
+        error = average.error / (2.0 * root) if root > 0 else math.nan
+        return cls(
+            name, root, error, unit,
+            average.n_effective, average.n_samples - average.start, average.warnings, note,
+        )
+
     def __str__(self) -> str:
         return f"{with_error(self.value, self.error)} {self.unit}".rstrip()
 
@@ -85,3 +99,23 @@ class Quantity:
         if self.warnings:
             found["warnings"] = list(self.warnings)
         return found
+
+
+def quantity_rows(quantities: Sequence[Quantity]) -> tuple[list[str], list[list[str]]]:
+    """Names of columns, and the words of each quantity in them; only columns that hold something.
+
+    They are "" for the name of the quantity, "value (error)", "unit", "effective samples", "by".
+    """
+    counted = any(one.n_effective is not None for one in quantities)
+    noted = any(one.note for one in quantities)
+    columns = ["", "value (error)", "unit"]
+    columns += ["effective samples"] * counted + ["by"] * noted
+    rows = []
+    for one in quantities:
+        row = [one.name, str(replace(one, unit="")), one.unit]
+        if counted:
+            row.append("" if one.n_effective is None else f"{one.n_effective:.0f}")
+        if noted:
+            row.append(one.note)
+        rows.append(row)
+    return columns, rows

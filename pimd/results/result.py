@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from pimd.results.quantity import Quantity
+from pimd.results.quantity import OF_NUMBERS, Quantity, quantity_rows
 from pimd.results.style import new_figure, save
+from pimd.whole_file import write_text
 
-__all__ = ["Result", "Table", "plain"]
+__all__ = ["Result", "Table", "in_words", "plain"]
 
 Draw = Callable[[Any], None]
 """Draws on an empty matplotlib Figure."""
@@ -30,6 +30,15 @@ class Table:
     title: str
     columns: list[str]
     rows: list[Sequence[object]] = field(default_factory=list)
+
+    def is_numeric(self, column: int) -> bool:
+        """Whether a column, by its index, holds numbers and nothing else."""
+        cells = [row[column] for row in self.rows if column < len(row)]
+        cells = [cell for cell in cells if cell is not None]
+        return bool(cells) and all(
+            isinstance(cell, (int, float, np.integer, np.floating, Quantity))
+            and not isinstance(cell, bool) for cell in cells
+        )
 
     def as_json(self) -> dict[str, Any]:
         return {"title": self.title, "columns": self.columns, "rows": plain(self.rows)}
@@ -84,9 +93,7 @@ class Result:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             paths = [directory / f"{self.command}.json"]
-            temporary = paths[0].with_suffix(".json.tmp")
-            temporary.write_text(json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n")
-            os.replace(temporary, paths[0])
+            write_text(paths[0], json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n")
             for name, draw in self.figures.items():
                 paths.append(directory / (f"{self.command}_{name}.png" if name
                                           else f"{self.command}.png"))
@@ -107,10 +114,10 @@ class Result:
             console.print(_of_quantities(self.quantities))
         for table in self.tables:
             shown = RichTable(title=table.title, box=box.SIMPLE, title_justify="left")
-            for column in table.columns:
-                shown.add_column(column, justify="right" if _numeric(table, column) else "left")
+            for k, column in enumerate(table.columns):
+                shown.add_column(column, justify="right" if table.is_numeric(k) else "left")
             for row in table.rows:
-                shown.add_row(*(_cell(value) for value in row))
+                shown.add_row(*(_escaped(in_words(value)) for value in row))
             console.print(shown)
         for note in self.notes:
             console.print(note, markup=False, highlight=False)
@@ -152,47 +159,27 @@ def plain(value: Any) -> Any:
     raise TypeError(f"a result cannot hold a {type(value).__name__}")
 
 
+def in_words(value: object) -> str:
+    """A cell of a table as it is shown."""
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.6g}" if math.isfinite(value) else "-"
+    return "" if value is None else str(value)
+
+
 def _of_quantities(quantities: Sequence[Quantity]) -> Any:
     from rich import box
     from rich.table import Table as RichTable
 
+    columns, rows = quantity_rows(quantities)
     shown = RichTable(box=box.SIMPLE)
-    shown.add_column("")
-    shown.add_column("value (error)", justify="right")
-    shown.add_column("unit")
-    counted = any(one.n_effective is not None for one in quantities)
-    noted = any(one.note for one in quantities)
-    if counted:
-        shown.add_column("effective samples", justify="right")
-    if noted:
-        shown.add_column("by")
-    for one in quantities:
-        number = str(dataclasses.replace(one, unit=""))
-        cells = [one.name, number, one.unit]
-        if counted:
-            cells.append("" if one.n_effective is None else f"{one.n_effective:.0f}")
-        if noted:
-            cells.append(one.note)
-        shown.add_row(*(_escaped(cell) for cell in cells))
+    for column in columns:
+        shown.add_column(column, justify="right" if column in OF_NUMBERS else "left")
+    for row in rows:
+        shown.add_row(*(_escaped(cell) for cell in row))
     return shown
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, (float, np.floating)):
-        return f"{value:.6g}" if math.isfinite(value) else "-"
-    return "" if value is None else _escaped(str(value))
 
 
 def _escaped(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
-
-
-def _numeric(table: Table, column: str) -> bool:
-    k = table.columns.index(column)
-    cells = [row[k] for row in table.rows if row[k] is not None]
-    return bool(cells) and all(
-        isinstance(cell, (int, float, np.integer, np.floating, Quantity))
-        and not isinstance(cell, bool) for cell in cells
-    )

@@ -183,7 +183,8 @@ class DaemonChild:
             self.errors.append(event)
         elif kind == "budget":
             self.budget = event
-            self._reported.set()
+            if event.get("asked"):  # others may have been on their way, and count less
+                self._reported.set()
         elif kind == "warmed_up":
             self.warmed_up.append(event)
         elif kind in ("members", "members_failed"):

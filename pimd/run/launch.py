@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pimd.claim import Claim
 from pimd.interrupts import HeardInterrupt
 from pimd.ipi import extensions
 from pimd.ipi.input import InputError, InputFile, read_input
@@ -33,7 +34,12 @@ from pimd.run.members import Recorder
 from pimd.run.observe import Observer
 from pimd.run.plan import SocketPaths, ask_in_batches, make_plans
 from pimd.run.progress import Progress
-from pimd.run.rundir import RunDirectory, RunDirectoryError, default_run_directory
+from pimd.run.rundir import (
+    END_PATIENCE_S,
+    RunDirectory,
+    RunDirectoryError,
+    default_run_directory,
+)
 from pimd.run.stock import NOTES, input_addresses
 from pimd.run.summary import RunSummary, versions
 from pimd.run.supervisor import Supervisor
@@ -101,6 +107,7 @@ class Session:
             message, highlight=False, soft_wrap=True, markup=False
         )
         self._sockets = Path(tempfile.mkdtemp(prefix="pimd-"))
+        self._claim: Claim | None = None
 
     @property
     def ipi(self) -> IpiServer:
@@ -117,6 +124,11 @@ class Session:
         options = self.options
         folder = options.run_dir or default_run_directory(options.input)
         self.directory = RunDirectory(folder)
+        self._claim = Claim(
+            self.directory.path, RunDirectoryError,
+            f"{self.directory.path}: a run goes on here", END_PATIENCE_S,
+        )
+        self._claim.take()
         if options.resume:
             self._open_resumed()
         else:
@@ -315,6 +327,8 @@ class Session:
         if self.supervisor is not None:
             self.supervisor.stop(0.5)
         shutil.rmtree(self._sockets, ignore_errors=True)
+        if self._claim is not None:
+            self._claim.drop()
 
 
 def run(options: RunOptions, console: Console) -> int:

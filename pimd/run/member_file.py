@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from pimd.hdf5 import COMPRESSED, to_disk
 from pimd.ipi.uncertainty import Geometry, Members
 from pimd.run.rundir import RunDirectoryError
 
@@ -172,7 +173,7 @@ class MemberFile:
                     kept = len(group["step"]) - _surplus(group, step)
                     for data in group.values():
                         data.resize(kept, axis=0)
-                _to_disk(file)
+                to_disk(file)
             os.replace(self._spare, self.path)
         except (OSError, KeyError, ValueError) as error:
             raise RunDirectoryError(
@@ -205,7 +206,7 @@ def _add(path: Path, mode: str, records: Sequence[MemberRecord]) -> None:
         file.attrs["format"] = "pimd members, version 1"
         for record in records:
             _append(_group(file, record), record)
-        _to_disk(file)
+        to_disk(file)
 
 
 def _group(file: Any, record: MemberRecord) -> Any:
@@ -216,12 +217,10 @@ def _group(file: Any, record: MemberRecord) -> Any:
     group.attrs["numbers"] = record.geometry.numbers
     group.attrs["pbc"] = record.geometry.pbc
     for name, (row, unit) in record.rows().items():
-        large = row.size >= COMPRESSED_FROM
-        compression = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         data = group.create_dataset(
             name, (0, *row.shape), row.dtype, maxshape=(None, *row.shape),
             chunks=(1 if row.size > 1 else ROWS_OF_SMALL, *row.shape),
-            **(compression if large else {}),
+            **(COMPRESSED if row.size >= COMPRESSED_FROM else {}),
         )
         data.attrs["unit"] = unit
     return group
@@ -237,10 +236,3 @@ def _append(group: Any, record: MemberRecord) -> None:
 def _groups(file: Any) -> Iterator[Any]:
     for system in file.values():
         yield from system.values()
-
-
-def _to_disk(file: Any) -> None:
-    """Out of HDF5's buffers and onto the disk."""
-    file.flush()
-    handle = file.id.get_vfd_handle()
-    os.fsync(handle)

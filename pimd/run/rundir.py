@@ -18,11 +18,15 @@ plus everything the input asks i-PI to write.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunDirectory", "RunDirectoryError", "default_run_directory"]
+from pimd.whole_file import write_text
+
+__all__ = ["END_PATIENCE_S", "RunDirectory", "RunDirectoryError", "default_run_directory"]
+
+END_PATIENCE_S = 5.0
+"""How long a run waits for one in its directory that is on its way out."""
 
 
 class RunDirectoryError(ValueError):
@@ -138,13 +142,7 @@ class RunDirectory:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json in one step, so that a reader never sees half of it."""
-        temporary = self.summary.with_suffix(".json.tmp")
-        with open(temporary, "w") as file:
-            json.dump(summary, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.summary)
+        write_text(self.summary, json.dumps(summary, indent=2) + "\n", sync=True)
 
     def _move_aside(self) -> Path:
         number = 1

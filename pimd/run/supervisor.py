@@ -65,7 +65,7 @@ class Supervisor:
     Args:
         plans: one for each daemon.
         folder: where configurations go.
-        log_path: the daemons' own output.
+        log_path: the daemons' own output; structures they could not evaluate go beside it.
         say: prints one line to the user.
         on_failure: called once, from a thread, when a daemon cannot go on: the run must end.
         is_ending: whether i-PI is on its way out, so that daemons may end.
@@ -191,7 +191,7 @@ class Supervisor:
         plan = self.plans[index]
         return DaemonChild(
             plan.name,
-            plan.config,
+            {"dump_dir": str(self.log_path.parent.resolve()), **plan.config},
             self.folder / f"daemon-{index}.json",
             self.log_path,
             on_event=self._event,

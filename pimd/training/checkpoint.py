@@ -8,7 +8,6 @@ to, and refuses others.
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from pimd.training.data import DataError, Labelled, Split
+from pimd.whole_file import whole_file
 
 __all__ = ["digest_of", "fingerprint", "load_checkpoint", "save_checkpoint"]
 
@@ -47,15 +47,8 @@ def save_checkpoint(
 ) -> None:
     """Write the state; an earlier file stays as it is until the new one is whole."""
     content = {"format": FORMAT, "options": options, "data": data, "state": state}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path, sync=True) as temporary, open(temporary, "wb") as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(

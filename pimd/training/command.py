@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["TrainRequest", "train_command"]
 
 
-
 @dataclass(frozen=True)
 class TrainRequest:
     """What `pimd train` was asked for.

@@ -8,28 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from pimd.results.style import PALETTE, new_axes, new_figure, save
 from pimd.training.evaluation import Evaluation
 from pimd.training.trainer import Epoch
 
 __all__ = ["draw_calibration", "draw_learning", "draw_parity"]
 
-COLOURS = {"train": "#4477aa", "validation": "#ee6677", "test": "#228833"}
-"""Paul Tol's bright scheme, safe for the colour-blind."""
+COLOURS = dict(zip(("train", "validation", "test"), PALETTE, strict=False))
 BINS = 8
 
 
 def _figure(columns: int, height: float = 3.6) -> tuple[Any, list[Any]]:
     """A figure without a window, and its axes from left to right."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.4 * columns, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-        one.grid(alpha=0.25, linewidth=0.6)
-    return figure, list(axes)
+    figure = new_figure(4.4 * columns, height)
+    return figure, new_axes(figure, 1, columns)
 
 
 def draw_learning(history: Sequence[Epoch], best: int, path: Path) -> None:
@@ -46,7 +38,7 @@ def draw_learning(history: Sequence[Epoch], best: int, path: Path) -> None:
         axis.legend(frameon=False, fontsize=8)
     rates.semilogy(epochs, [one.rate for one in history], color="0.3")
     rates.set(xlabel="epoch", ylabel="learning rate")
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def draw_parity(sets: Mapping[str, Evaluation], path: Path) -> None:
@@ -70,7 +62,7 @@ def draw_parity(sets: Mapping[str, Evaluation], path: Path) -> None:
         axis.plot([low, high], [low, high], color="0.3", linewidth=0.8)
         axis.set(xlabel=f"reference {what}", ylabel=f"predicted {what}")
         axis.legend(frameon=False, fontsize=8, loc="upper left")
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def draw_calibration(sets: Mapping[str, Evaluation], alpha: float, path: Path) -> None:
@@ -96,7 +88,7 @@ def draw_calibration(sets: Mapping[str, Evaluation], alpha: float, path: Path) -
     low = max(axis.get_ylim()[0], 1e-2 * ends[0])
     axis.set_ylim(bottom=low)
     axis.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def _binned(predicted: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -70,6 +70,13 @@ def test_a_spread_of_few_members_is_uncertain_itself(n_members: int, known: floa
     assert uncertainty_of_spread(n_members) == pytest.approx(known, abs=0.005)
 
 
+@pytest.mark.parametrize("n_members", [2, 4, 8, 16])
+def test_so_uncertain_are_the_spreads_of_committees_of_normal_numbers(n_members: int) -> None:
+    """Of 2e5 committees."""
+    sigma = np.random.default_rng(n_members).normal(size=(200_000, n_members)).std(axis=1, ddof=1)
+    assert uncertainty_of_spread(n_members) == pytest.approx(sigma.std() / sigma.mean(), rel=0.01)
+
+
 def test_the_noise_of_shifts_covers_them() -> None:
     """Of 200 correlated series, 60 to 76 % have their shift within its statistical error."""
     rng = np.random.default_rng(12)

@@ -226,6 +226,22 @@ def test_the_beginning_is_left_out() -> None:
         uncertainty_of_run(run, UncertaintyOptions(skip=1e6))
 
 
+def test_the_beginning_of_members_alone_is_that_of_their_records(tmp_path: Path) -> None:
+    """A run of members.h5 and no frames, which goes on from step 5000 of another."""
+    run = oscillator_run(400, 4, tmp_path)
+    with h5py.File(tmp_path / MEMBER_FILE, "r+") as file:
+        group = file["system_0/oscillator"]
+        group["step"][...] += 5000
+        group["time"][...] += 2500.0
+    none = np.zeros(0, dtype=int)
+    alone = Run.from_arrays(run.setup, none, none.astype(float), {}, directory=tmp_path)
+    found = uncertainty_of_run(alone, UncertaintyOptions(("kinetic",), skip=500.0))
+    assert found.start == 6000
+    assert found.members.step[0] == 6000
+    with pytest.raises(ValueError, match="left out"):
+        uncertainty_of_run(alone, UncertaintyOptions(("kinetic",), skip=2000.0))
+
+
 @pytest.mark.parametrize(
     ("names", "match"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,49 +17,30 @@ from pimd import open_run
 from pimd.commands.uncertainty import uncertainty
 from pimd.units import KB_EV_PER_KELVIN
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from run.runs import pimd, write_input
+
 STIFF = (0.8, 0.95, 1.05, 1.2)
 COMMITTEE = (
     "{potential: committee, pbc: False, members: ["
     + "; ".join(f"{{potential: harmonic, k: {k}}}" for k in STIFF)
     + "]}"
 )
-XML = """<simulation verbosity='low'>
-  <output prefix='sim'>
-    <properties stride='2' filename='out'> [ step, potential, kinetic_cv, kinetic_td ] </properties>
+OUTPUTS = """<properties stride='2' filename='out'>
+      [ step, potential, kinetic_cv, kinetic_td ] </properties>
     <trajectory format='h5md' filename='trajectory' stride='4'> [ positions, energies, members ]
-    </trajectory>
-  </output>
-  <total_steps> 400 </total_steps>
-  <prng><seed> 11 </seed></prng>
-  <ffsocket mode='unix' name='springs' pbc='False'><address>pimd_test_uncertainty</address>
-    <parameters> {committee} </parameters></ffsocket>
-  <system>
-    <initialize nbeads='2'><file mode='xyz'> init.xyz </file>
-      <velocities mode='thermal' units='kelvin'> 300 </velocities></initialize>
-    <forces><force forcefield='springs'/></forces>
-    <ensemble><temperature units='kelvin'> 300 </temperature></ensemble>
-    <motion mode='dynamics'><fixcom> False </fixcom><dynamics mode='nvt'>
-      <timestep units='femtosecond'> 1.0 </timestep>
-      <thermostat mode='pile_l'><tau units='femtosecond'> 5 </tau></thermostat>
-    </dynamics></motion>
-  </system>
-</simulation>
-"""
+    </trajectory>"""
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 400 steps, members.h5 beside the record."""
     folder = tmp_path_factory.mktemp("uncertainty")
-    rng = np.random.default_rng(5)
-    lines = ["6", "# CELL(abcABC): 30 30 30 90 90 90 cell{angstrom} positions{angstrom}"]
-    lines += [f"H {x:.6f} {y:.6f} {z:.6f}" for x, y, z in rng.normal(0.0, 0.2, (6, 3))]
-    (folder / "init.xyz").write_text("\n".join(lines) + "\n")
-    (folder / "input.xml").write_text(XML.format(committee=COMMITTEE))
-    done = subprocess.run(
-        [sys.executable, "-m", "pimd.cli", "run", "input.xml", "--member-forces-every", "6"],
-        cwd=folder, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    path = write_input(
+        folder, COMMITTEE, steps=400, beads=2, atoms=6, spread=0.2, timestep=1.0, tau=5.0, seed=11,
+        outputs=OUTPUTS, checkpoint="",
+    )
+    done = pimd("run", path, "--member-forces-every", 6, limit=300.0)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "input.run"
 

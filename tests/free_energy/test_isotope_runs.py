@@ -17,6 +17,7 @@ from pimd.free_energy.isotope_runs import zeta_of_run
 from pimd.free_energy.isotopes import largest_variance
 from pimd.free_energy.perturbation import NoOverlap
 from pimd.free_energy.sampled import NotCanonical
+from pimd.potentials.registry import Spec
 from pimd.record.run import Run
 from pimd.record.setup import Setup
 from pimd.units import AMU_ANGSTROM2_PER_FS2_EV, HBAR_EV_FS
@@ -94,10 +95,10 @@ def test_largest_variance_is_that_of_a_free_particle(n_beads: int, alpha: float)
 
 def test_some_atoms_of_each_frame_do_too() -> None:
     run = trap()
-    few = zeta_of_run(run, DOUBLE, n_atoms=2, stride=3).best
+    few = zeta_of_run(run, DOUBLE, n_atoms=2, stride=3).estimates[0]
     assert few.sided.n_samples < N_FRAMES / 3
     assert abs(few.log_zeta - EXACT[2.0]) < 4 * few.error
-    assert few.error > 2.0 * zeta_of_run(run, DOUBLE).best.error
+    assert few.error > 2.0 * zeta_of_run(run, DOUBLE).estimates[0].error
 
 
 def test_what_was_evaluated_is_not_evaluated_again(
@@ -116,18 +117,41 @@ def test_what_was_evaluated_is_not_evaluated_again(
     assert n_calls >= 1
     again = zeta_of_run(run, DOUBLE, keep=keep)
     assert len(calls) == n_calls
-    np.testing.assert_array_equal(again.best.work, first.best.work)
+    np.testing.assert_array_equal(again.estimates[0].work, first.estimates[0].work)
     other = zeta_of_run(trap(20, seed=1), DOUBLE, keep=keep)  # other positions, the same steps
     assert len(calls) > n_calls
-    assert other.best.log_zeta != first.best.log_zeta
+    assert other.estimates[0].log_zeta != first.estimates[0].log_zeta
     n_calls = len(calls)
     zeta_of_run(trap(20, seed=1), f"H={1.5 * MASS}", keep=keep)
     assert len(calls) > n_calls
 
 
+def test_the_potential_is_evaluated_with_the_options_it_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that change no energy, too, such as in which parts and on which device."""
+    from pimd.daemon import child
+
+    made = []
+    stock = child.make_evaluator
+
+    def noted(spec: Spec, **options: object) -> object:
+        made.append((spec.options, stock(spec, **options)))  # type: ignore[arg-type]
+        return made[-1][1]
+
+    monkeypatch.setattr(child, "make_evaluator", noted)
+    spec = SPEC.replace("}", ", chunking: 16, device: cpu, properties: dipole}")
+    found = zeta_of_run(trap(20, forcefields={"trap": spec}), DOUBLE)
+    ((options, evaluator),) = made
+    assert (options["chunking"], options["device"]) == (16, "cpu")
+    assert evaluator.splitter.chunking == 16
+    plain = zeta_of_run(trap(20), DOUBLE)
+    assert found.estimates[0].log_zeta == pytest.approx(plain.estimates[0].log_zeta, abs=1e-10)
+
+
 def columns(run: Run) -> Run:
     """The run without beads, with what i-PI would have written."""
-    zeta = zeta_of_run(run, DOUBLE, source="beads", skip_ps=0.0)
+    zeta = zeta_of_run(run, DOUBLE, source="beads", skip=0.0)
     properties = {
         name: np.stack([one.work, one.work**2, np.exp(-one.work)], axis=1)
         for name, one in zip(
@@ -140,8 +164,8 @@ def columns(run: Run) -> Run:
 
 def test_columns_say_what_the_beads_say() -> None:
     run = trap(600)
-    by_beads = zeta_of_run(run, DOUBLE, skip_ps=0.0)
-    by_columns = zeta_of_run(columns(run), DOUBLE, skip_ps=0.0)
+    by_beads = zeta_of_run(run, DOUBLE, skip=0.0)
+    by_columns = zeta_of_run(columns(run), DOUBLE, skip=0.0)
     for one, two in zip(by_beads.estimates, by_columns.estimates, strict=True):
         assert two.source.startswith("isotope_zeta")
         assert two.log_zeta == pytest.approx(one.log_zeta, abs=1e-10)
@@ -181,7 +205,7 @@ def test_fractionation_between_two_runs(tmp_path: Path) -> None:
     first, second = (zeta_of_run(trap(300, seed=s), DOUBLE) for s in (3, 4))
     result = isotope_result([first, second])
     (by_scaled, by_springs) = [q for q in result.quantities if q.name.startswith("10³")]
-    expected = 1000 * (first.best.log_zeta - second.best.log_zeta)
+    expected = 1000 * (first.estimates[0].log_zeta - second.estimates[0].log_zeta)
     assert by_scaled.value == pytest.approx(expected)
     assert abs(by_scaled.value) < 4 * by_scaled.error
     assert by_springs.error > by_scaled.error

@@ -237,7 +237,7 @@ def test_what_is_missing_is_said() -> None:
     with pytest.raises(ValueError, match="weights"):
         free_energies([two], [spec(6.0)])
     with pytest.raises(ValueError, match="left out"):
-        free_energies([oscillator_run(5.0, 1, 50, 1)], [spec(6.0)], skip=10.0)
+        free_energies([oscillator_run(5.0, 1, 50, 1)], [spec(6.0)], skip=10_000.0)
 
 
 def test_at_constant_pressure_they_are_gibbs_free_energies() -> None:
@@ -256,7 +256,7 @@ def test_options_that_leave_energies_as_they_are_make_no_new_state() -> None:
 
 def test_time_left_out_is_that_asked_for() -> None:
     run = oscillator_run(5.0, 1, 500, 1)  # 5 fs between frames
-    (found,) = free_energies([run], [spec(6.0)], skip=1.0)
+    (found,) = free_energies([run], [spec(6.0)], skip=1000.0)
     assert found.energies.parts[0].start == 200
     (found,) = free_energies([run], [spec(6.0)], skip=0.0, stride=5)
     assert found.energies.counts[0] == 100

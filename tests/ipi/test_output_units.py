@@ -12,6 +12,7 @@ from pimd.units import (
     ATOMIC_TIME_FS,
     BOHR_ANGSTROM,
     EV_PER_CUBIC_ANGSTROM_GPA,
+    FORCE_AU_EV_PER_ANGSTROM,
     HARTREE_EV,
     KB_EV_PER_KELVIN,
 )
@@ -75,6 +76,8 @@ def test_a_unit_that_i_pi_does_not_have(capsys):
 def test_extras_are_in_atomic_units():
     assert extras_factor("dipole") == ("dipole", BOHR_ANGSTROM, "e Å")
     assert extras_factor("committee_pot")[0] == "member_energies"
+    assert extras_factor("committee_force")[1:] == (FORCE_AU_EV_PER_ANGSTROM, "eV/Å")
+    assert extras_factor("committee_virial")[1:] == (HARTREE_EV, "eV")
     assert extras_factor("my_own") == ("my_own", 1.0, "a.u.")
 
 

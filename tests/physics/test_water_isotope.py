@@ -59,7 +59,7 @@ def test_one_hydrogen_in_heavy_water(tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder = tmp_path / "run"
     done = pimd("run", source, "--run-dir", folder, "--threads", "1", limit=3000.0)
     assert done.returncode == 0, done.stdout
-    zeta = zeta_of_run(open_run(folder), "D=H", source="beads").best
+    zeta = zeta_of_run(open_run(folder), "D=H", source="beads").estimates[0]
     assert zeta.error < 0.015
     expected, error = half_of_the_whole(monkeypatch, 5000)
     found = zeta.log_zeta + 0.5 * SECOND_OVER_FIRST

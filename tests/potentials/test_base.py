@@ -87,6 +87,21 @@ def test_a_batch_lays_structures_flat_and_gives_them_back() -> None:
     torch.testing.assert_close(part.cells, batch.cells[1:])
 
 
+def test_beads_of_frames_are_the_structures_one_by_one() -> None:
+    rng = np.random.default_rng(2)
+    positions = rng.normal(size=(3, 4, 5, 3))  # [frame, bead, atom, xyz]
+    cells = 6.0 * np.eye(3) + rng.normal(0.0, 0.3, (3, 3, 3))
+    numbers, pbc = np.array([8, 1, 1, 6, 1]), np.array([True, False, True])
+    batch = Batch.from_beads(positions, cells, numbers, pbc, dtype=torch.float32)
+    single = Batch.from_structures(
+        [Structure(numbers, x, cell, pbc) for frame, cell in zip(positions, cells, strict=True)
+         for x in frame], dtype=torch.float32,
+    )
+    for name in ("positions", "cells", "pbc", "numbers", "structure_index",
+                 "n_atoms_per_structure", "host_starts"):
+        torch.testing.assert_close(getattr(batch, name), getattr(single, name), rtol=0, atol=0)
+
+
 def test_a_batch_needs_structures_of_the_right_shapes() -> None:
     with pytest.raises(PotentialError, match="at least one"):
         Batch.from_structures([])

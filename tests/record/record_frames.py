@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pimd.record.h5md_file import Frame, H5MDFile
-from pimd.record.h5md_layout import CELLS, Field, SystemLayout
+from pimd.record.h5md_file import H5MDFile
+from pimd.record.h5md_layout import CELLS, Field, Frame, SystemLayout
 
 
 def layout(n_atoms: int = 40, n_beads: int = 16, members: int = 3) -> SystemLayout:

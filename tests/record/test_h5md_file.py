@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from record_frames import frame, layout
 
-from pimd.record.h5md_file import H5MDFile, RecordError, opened, pending_file, was_closed
+from pimd.record.h5md_file import H5MDFile, RecordError, opened, was_closed
 from pimd.record.h5md_layout import SystemLayout, frames_per_chunk
+from pimd.record.h5md_pending import pending_file, read_pending, write_pending
 from pimd.record.h5md_recovery import cut_record, put_in_order
 
 HERE = Path(__file__).parent
@@ -201,6 +202,56 @@ def test_no_frame_that_was_synced_is_lost_when_the_writer_is_killed(tmp_path: Pa
         assert not pending_file(path).exists()
         for system in (0, 1):
             assert_frames(path, list(range(synced + 1)), system)
+
+
+def waiting(path: Path, n_frames: int) -> bytes:
+    """Write a record and say what lay beside it before it was closed."""
+    of = layout()
+    file = H5MDFile(path, [0])
+    for step in range(n_frames):
+        file.append(0, of, frame(of, step))
+    file.sync()
+    beside = pending_file(path).read_bytes()
+    file.close()
+    return beside
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "flipped"])
+def test_damaged_frames_beside_a_record_count_as_none(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.h5"
+    beside = waiting(path, 20)
+    put = {"half": beside[: len(beside) // 2], "empty": b"",
+           "flipped": beside[:5000] + bytes([beside[5000] ^ 255]) + beside[5001:]}[damage]
+    pending_file(path).write_bytes(put)
+    assert read_pending(path) is None
+    said = cut_record(path, 17, 1)  # 16 to 19 are in the file too
+    assert said == ["a.h5: dropped 2 frames made after step 17",
+                    "a.h5.pending: was damaged, the frames in it are lost"]
+    assert os.listdir(tmp_path) == ["a.h5"]
+    assert_frames(path, list(range(18)))
+    pending_file(path).write_bytes(put)
+    assert put_in_order(path) == ["a.h5.pending: was damaged, the frames in it are lost"]
+    pending_file(path).write_bytes(put)
+    with pytest.raises(RecordError, match=r"ends at step 17, and .* a frame of step 19"):
+        cut_record(path, 19, 1)  # the checkpoint counts on what is lost
+    assert pending_file(path).read_bytes() == put
+
+
+def test_frames_beside_a_record_are_read_for_one_system_or_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    assert read_pending(path) == {}
+    of = layout()
+    write_pending(path, {0: [frame(of, 1), frame(of, 2)], 1: [], 11: [frame(of, 3, 11)]})
+    found = read_pending(path)
+    assert found is not None
+    assert sorted(found) == [0, 11]
+    assert found[0]["step"].tolist() == [1, 2]
+    np.testing.assert_array_equal(found[11]["positions"], [frame(of, 3, 11)["positions"]])
+    for system in (0, 11):
+        one = read_pending(path, system)
+        assert one is not None
+        assert list(one) == [system]
+    assert read_pending(path, 1) == {}
 
 
 def test_a_disk_that_is_full_is_told_and_nothing_synced_is_lost(tmp_path: Path) -> None:

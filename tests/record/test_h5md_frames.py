@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import pimd
-from pimd.record.h5md_file import H5MDFile, pending_file
+from pimd.record.h5md_file import H5MDFile
 from pimd.record.h5md_frames import H5MDRecord, NoRecord
 from pimd.record.h5md_layout import Field, SystemLayout
+from pimd.record.h5md_pending import pending_file
 
 P, N, M, T = 4, 6, 3, 200
 LAYOUT = SystemLayout(

@@ -1,14 +1,17 @@
 """A run of i-PI as `pimd.open_run` finds it: record and text files agree, with i-PI and physics."""
 
 import shutil
-import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from ipi.inputs.outputs import InputProperties, InputTrajectory
+from record_frames import frame, layout
 
 import pimd
 from pimd.ipi.run_input import outputs_of, read_systems, root_of
+from pimd.record.h5md_file import H5MDFile
 from pimd.units import (
     AMU_ANGSTROM2_PER_FS2_EV,
     BOHR_ANGSTROM,
@@ -17,11 +20,13 @@ from pimd.units import (
     KB_EV_PER_KELVIN,
 )
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from run.runs import pimd as run_pimd
+from run.runs import write_input
+
 P, N, STRIDE = 4, 3, 2
 
-XML = """<simulation verbosity='low'>
-  <output prefix='sim'>
-    <properties stride='1' filename='out'>
+OUTPUTS = """<properties stride='1' filename='out'>
       [ step, time{picosecond}, potential{electronvolt}, kinetic_md{electronvolt},
         temperature{kelvin}, spring{electronvolt} ]
     </properties>
@@ -32,38 +37,24 @@ XML = """<simulation verbosity='low'>
     <trajectory format='h5md' filename='trajectory' stride='2'>
       [ positions, velocities, forces, energies, x_centroid, kinetic_md{electronvolt}, spring ]
     </trajectory>
-    <checkpoint filename='checkpoint' stride='5' overwrite='True'/>
-  </output>
-  <total_steps> 20 </total_steps>
-  <prng><seed> 7 </seed></prng>
-  <ffsocket mode='unix' name='trap' pbc='False'><address>record_trap</address>
-    <parameters> {potential: harmonic, k: 1.5, pbc: False} </parameters></ffsocket>
-  <system>
-    <initialize nbeads='4'><file mode='xyz'> init.xyz </file>
-      <velocities mode='thermal' units='kelvin'> 300 </velocities></initialize>
-    <forces><force forcefield='trap'/></forces>
-    <ensemble><temperature units='kelvin'> 300 </temperature></ensemble>
-    <motion mode='dynamics'><fixcom> False </fixcom><dynamics mode='nvt'>
-      <timestep units='femtosecond'> 0.5 </timestep>
-      <thermostat mode='pile_l'><tau units='femtosecond'> 50 </tau></thermostat>
-    </dynamics></motion>
-  </system>
-</simulation>
-"""
+    <checkpoint filename='checkpoint' stride='5' overwrite='True'/>"""
+
+
+def make_input(folder):
+    return write_input(
+        folder, "{potential: harmonic, k: 1.5, pbc: False}", outputs=OUTPUTS, checkpoint=""
+    )
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     folder = tmp_path_factory.mktemp("record")
+    path = make_input(folder)
     (folder / "init.xyz").write_text(
         "3\n# CELL(abcABC): 30 30 30 90 90 90 cell{angstrom} positions{angstrom}\n"
         "O 0.1 0.2 0.3\nH -0.4 0.5 0.6\nH 0.7 -0.8 0.9\n"
     )
-    (folder / "input.xml").write_text(XML)
-    done = subprocess.run(
-        [sys.executable, "-m", "pimd.cli", "run", str(folder / "input.xml")],
-        capture_output=True, text=True, timeout=120, check=False,
-    )
+    done = run_pimd("run", path)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "input.run"
 
@@ -80,7 +71,7 @@ def test_the_record_comes_first(run):
     for name in ("positions", "velocities", "forces", "energies", "centroids", "cells"):
         assert run.has(name)
     assert not run.setup.pbc.any()
-    assert run.setup.forcefields["trap"].startswith("{potential: harmonic, k: 1.5")
+    assert run.setup.forcefields["driver"].startswith("{potential: harmonic, k: 1.5")
     assert not run.setup.fixcom
 
 
@@ -162,8 +153,7 @@ def test_the_input_and_the_folder_are_the_same_run(run, directory):
 
 
 def test_an_input_that_was_not_run_is_told(tmp_path):
-    path = tmp_path / "input.xml"
-    path.write_text(XML)
+    path = make_input(tmp_path)
     for given in (path, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"was not run yet: .*input\.run"):
             pimd.open_run(given)
@@ -224,3 +214,31 @@ def test_without_outputs_i_pi_has_its_own(tmp_path):
     root = root_of(path)
     first, second = outputs_of(root, read_systems(root)[0], tmp_path)
     assert (first.path.name, second.path.name) == ("i-pi.md", "i-pi.pos")
+
+
+def test_outputs_without_a_name_have_that_of_i_pi(tmp_path):
+    """Its defaults differ: `out` for properties, `traj` for trajectories."""
+    (tmp_path / "input.xml").write_text("""<simulation><output>
+      <properties> [ step ] </properties> <trajectory> positions </trajectory>
+      </output><system/></simulation>""")
+    root = root_of(tmp_path / "input.xml")
+    found = outputs_of(root, read_systems(root)[0], tmp_path)
+    inputs = (InputProperties, InputTrajectory)
+    assert [one.path.name for one in found] == [
+        f"i-pi.{kind.attribs['filename'][1]['default']}" for kind in inputs
+    ]
+
+
+def test_a_record_without_a_name_is_found(tmp_path):
+    of = layout(n_atoms=3, n_beads=4)
+    for name, n_frames in (("i-pi.traj.h5", 3), ("of_another_run.h5", 5)):
+        file = H5MDFile(tmp_path / name, [0])
+        for step in range(n_frames):
+            file.append(0, of, frame(of, step))
+        file.close()
+    (tmp_path / "input.xml").write_text("""<simulation><output>
+      <trajectory format='h5md'> [ positions, energies ] </trajectory>
+      </output><system><initialize nbeads='4'/></system></simulation>""")
+    run = pimd.open_run(tmp_path)
+    assert run.step.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(run.read("positions", 2), frame(of, 2)["positions"])

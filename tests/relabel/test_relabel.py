@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 import pimd
+from pimd.claim import Claim
 from pimd.commands.relabel import relabel as command
 from pimd.potentials.base import Potential, PotentialError, Prediction
 from pimd.record.labels import label_path, read_label
@@ -131,6 +132,17 @@ def test_parts_that_a_kill_left_are_taken_in(tmp_path):
     assert potential.n_structures == T * P
     np.testing.assert_allclose(label.energies, trap_energies(POSITIONS))
     assert [path.name for path in (tmp_path / "labels").iterdir()] == ["counting.h5"]
+
+
+def test_two_cannot_make_one_label_at_once(tmp_path):
+    run = make_run(directory=tmp_path)
+    path = label_path(tmp_path, "counting")
+    with Claim(path, ValueError, ""):
+        with pytest.raises(RelabelError, match=r"counting\.h5 is being made by process"):
+            relabel(run, Counting(), name="counting")
+        relabel(run, Counting(), name="other")
+    relabel(run, Counting(), name="counting")
+    assert run.labels == ("counting", "other")
 
 
 def test_frames_that_were_replaced_are_evaluated_again(tmp_path):

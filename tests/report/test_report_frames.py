@@ -11,7 +11,7 @@ import report_runs
 from pimd.ipi.uncertainty import Geometry, Members
 from pimd.report.frames import chosen, force_spread, shown_frames
 from pimd.report.molecules import images_to_show
-from pimd.report.spread import reliability, spread
+from pimd.report.spread import spread
 from pimd.run.member_file import MemberFile, MemberRecord
 
 CUBE = report_runs.CELL * np.eye(3)
@@ -131,10 +131,3 @@ def test_large_systems_have_fewer_frames(monkeypatch: pytest.MonkeyPatch) -> Non
     found = shown_frames(report_runs.run(members=False), None, 100)
     assert found is not None
     assert len(found.frames) == 5
-
-
-@pytest.mark.parametrize("n_members", [2, 4, 8, 16])
-def test_reliability_of_sigma(n_members: int) -> None:
-    """Against 2e5 committees of normal numbers."""
-    sigma = np.random.default_rng(n_members).normal(size=(200_000, n_members)).std(axis=1, ddof=1)
-    assert reliability(n_members) == pytest.approx(sigma.std() / sigma.mean(), rel=0.01)

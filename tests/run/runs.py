@@ -16,17 +16,18 @@ import numpy as np
 ODD = Path(__file__).with_name("odd_potentials.py")
 LIMIT_S = 90.0
 
+OUTPUTS = """<properties stride='2' filename='out'>
+      [ step, conserved{electronvolt}, potential{electronvolt}, kinetic_cv{electronvolt} ]
+    </properties>
+    <trajectory filename='pos' stride='4'> positions{angstrom} </trajectory>
+    <trajectory filename='xc' stride='1' format='xyz'> x_centroid{angstrom} </trajectory>"""
 XML = """<simulation verbosity='medium'>
   <output prefix='sim'>
-    <properties stride='2' filename='out'>
-      [ step, conserved{{electronvolt}}, potential{{electronvolt}}, kinetic_cv{{electronvolt}} ]
-    </properties>
-    <trajectory filename='pos' stride='4'> positions{{angstrom}} </trajectory>
-    <trajectory filename='xc' stride='1' format='xyz'> x_centroid{{angstrom}} </trajectory>
+    {outputs}
     {checkpoint}
   </output>
   <total_steps> {steps} </total_steps>
-  <prng><seed> 7 </seed></prng>
+  <prng><seed> {seed} </seed></prng>
   <ffsocket mode='unix' name='driver' pbc='False'><address>trap</address>
     <parameters> {spec} </parameters></ffsocket>
   <system>
@@ -35,8 +36,8 @@ XML = """<simulation verbosity='medium'>
     <forces><force forcefield='driver'/></forces>
     <ensemble><temperature units='kelvin'> 300 </temperature></ensemble>
     <motion mode='dynamics'><fixcom> False </fixcom><dynamics mode='nvt'>
-      <timestep units='femtosecond'> 0.5 </timestep>
-      <thermostat mode='pile_l'><tau units='femtosecond'> 50 </tau></thermostat>
+      <timestep units='femtosecond'> {timestep} </timestep>
+      <thermostat mode='pile_l'><tau units='femtosecond'> {tau} </tau></thermostat>
     </dynamics></motion>
   </system>
 </simulation>
@@ -51,13 +52,22 @@ def write_input(
     beads: int = 4,
     atoms: int = 3,
     checkpoint: str = "<checkpoint filename='chk' stride='5'/>",
+    outputs: str = OUTPUTS,
+    spread: float = 0.3,
+    timestep: float = 0.5,
+    tau: float = 50.0,
+    seed: int = 7,
 ) -> Path:
+    """The input, with the structure it names: hydrogens about the origin, `spread` Å apart."""
     rng = np.random.default_rng(5)
     lines = [str(atoms), "# CELL(abcABC): 30 30 30 90 90 90 cell{angstrom} positions{angstrom}"]
-    lines += [f"H {x:.6f} {y:.6f} {z:.6f}" for x, y, z in rng.normal(0.0, 0.3, (atoms, 3))]
+    lines += [f"H {x:.6f} {y:.6f} {z:.6f}" for x, y, z in rng.normal(0.0, spread, (atoms, 3))]
     (folder / "init.xyz").write_text("\n".join(lines) + "\n")
     path = folder / "input.xml"
-    path.write_text(XML.format(spec=spec, steps=steps, beads=beads, checkpoint=checkpoint))
+    path.write_text(XML.format(
+        spec=spec, steps=steps, beads=beads, checkpoint=checkpoint, outputs=outputs,
+        timestep=timestep, tau=tau, seed=seed,
+    ))
     return path
 
 

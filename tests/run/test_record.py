@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from ipi.utils.nmtransform import nm_rescale
 
-from pimd.record.h5md_file import opened, pending_file, was_closed
+from pimd.record.h5md_file import opened, was_closed
+from pimd.record.h5md_pending import pending_file
 from pimd.units import AMU_ANGSTROM2_PER_FS2_EV, HARTREE_EV
 
 from .runs import ODD, Running, pimd, read_rows, write_input

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from pimd.claim import Claim
+from pimd.run import launch
 from pimd.run.checkpoints import checkpoint_step, latest_checkpoint
 from pimd.run.rundir import RunDirectory, RunDirectoryError, default_run_directory
 
@@ -85,3 +88,21 @@ def test_a_half_written_summary_counts_as_none(tmp_path: Path) -> None:
     directory.summary.write_text('{"steps": 1')
     assert directory.read_summary() is None
     assert not directory.is_finished()
+
+
+@pytest.mark.parametrize("options", [{}, {"fresh": True}, {"resume": True}])
+def test_a_directory_where_a_run_goes_on_is_refused_untouched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, bool]
+) -> None:
+    monkeypatch.setattr(launch, "END_PATIENCE_S", 0.0)
+    directory = used(tmp_path)
+    (tmp_path / "input.xml").write_text(INPUT)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    session = launch.Session(launch.RunOptions(tmp_path / "input.xml", **options), Console())
+    with Claim(directory.path, ValueError, ""):
+        with pytest.raises(RunDirectoryError, match=r"a run goes on here by process \d+ on .*wait"):
+            session.open()
+        session.close()  # and does not take the claim from the other
+        with pytest.raises(ValueError, match="process"):
+            Claim(directory.path, ValueError, "").take()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before

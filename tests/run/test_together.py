@@ -62,6 +62,8 @@ def test_a_potential_that_fails_ends_all_with_their_restart(tmp_path: Path) -> N
         assert end.reason == "failed"
         assert "not finite" in end.message or "NaN" in end.message or "nan" in end.message
         assert (tmp_path / name / "input.run" / "RESTART").is_file()
+    (kept,) = tmp_path.glob("failed_*.extxyz")  # beside daemon.log, wherever the call came from
+    assert str(kept) in ended["run-0"].message
 
 
 SCRIPT = """

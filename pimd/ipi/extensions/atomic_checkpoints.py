@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from pimd.ipi.extensions.patching import Extension, Layer
 
-__all__ = ["AtomicCheckpoints", "replace_file", "trailers"]
+__all__ = ["AtomicCheckpoints", "WithTrailer", "replace_file", "trailers"]
 
 trailers: list[Callable[[Any], str]] = []
 """Functions of a CheckpointOutput that add text (XML comments) at its end, called before it is
@@ -92,3 +92,21 @@ class AtomicCheckpoints(Extension):
 
     def layers(self) -> Mapping[str, Layer]:
         return {"ipi.engine.outputs:CheckpointOutput.write": _write}
+
+
+class WithTrailer(Extension):
+    """An extension whose `trailer` is one of the `trailers` while it is on."""
+
+    def trailer(self, checkpoint: Any) -> str:
+        """Text to add at the end of a checkpoint; see `trailers`."""
+        raise NotImplementedError
+
+    def enable(self) -> None:
+        super().enable()
+        if self.trailer not in trailers:
+            trailers.append(self.trailer)
+
+    def disable(self) -> None:
+        if self.trailer in trailers:
+            trailers.remove(self.trailer)
+        super().disable()

@@ -11,16 +11,10 @@ from ipi.engine.outputs import TrajectoryOutput
 from ipi.utils.io import open_backup
 from ipi.utils.messages import verbosity, warning
 
-from pimd.ipi.extensions.h5md_output import record_name
-from pimd.ipi.extensions.h5md_quantities import (
-    Quantity,
-    layout_of,
-    quantities_of,
-    split_names,
-    time_fs,
-)
+from pimd.ipi.extensions.h5md_quantities import Quantity, layout_of, quantities_of, split_names
+from pimd.ipi.systems import time_fs
 from pimd.record.h5md_file import H5MDFile, RecordError
-from pimd.record.h5md_layout import CELLS, SystemLayout
+from pimd.record.h5md_layout import CELLS, SystemLayout, record_name
 from pimd.units import BOHR_ANGSTROM
 
 __all__ = ["FrameOutput"]
@@ -64,10 +58,7 @@ class FrameOutput(TrajectoryOutput):
 
     def open_stream(self, mode: str) -> None:
         """Nothing is opened before the first frame is there."""
-        name = self.filename
-        if self.system.prefix:
-            name = name.removeprefix(f"{self.system.prefix}_")  # one file for all systems
-        name = record_name(name)
+        name = record_name(self.filename, self.system.prefix)
         if mode == "w" and self._index == 0 and Path(name).exists():
             open_backup(name, "w").close()
             Path(name).unlink()

@@ -16,9 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pimd.ipi.extensions import atomic_checkpoints
-from pimd.ipi.extensions.patching import Extension, Layer
+from pimd.ipi.extensions.atomic_checkpoints import WithTrailer
+from pimd.ipi.extensions.patching import Layer
+from pimd.ipi.run_input import FILENAMES
 from pimd.record.h5md_file import H5MDFile
+from pimd.record.h5md_layout import record_name
 
 __all__ = ["H5MDOutput", "record_files"]
 
@@ -26,7 +28,7 @@ FORMAT = "h5md"
 _INPUT = "ipi.inputs.outputs:InputTrajectory"
 
 
-class H5MDOutput(Extension):
+class H5MDOutput(WithTrailer):
     """See the module.
 
     Attributes:
@@ -61,17 +63,7 @@ class H5MDOutput(Extension):
     def layers(self) -> Mapping[str, Layer]:
         return {f"{_INPUT}.__init__": _with_format, f"{_INPUT}.fetch": self._fetch}
 
-    def enable(self) -> None:
-        super().enable()
-        if self._trailer not in atomic_checkpoints.trailers:
-            atomic_checkpoints.trailers.append(self._trailer)
-
-    def disable(self) -> None:
-        if self._trailer in atomic_checkpoints.trailers:
-            atomic_checkpoints.trailers.remove(self._trailer)
-        super().disable()
-
-    def _trailer(self, _checkpoint: Any) -> str:
+    def trailer(self, _checkpoint: Any) -> str:
         """Nothing is added to a checkpoint, but its frames are on disk first."""
         for file in self.files.values():
             file.sync()
@@ -118,12 +110,7 @@ def record_files(simulation: ET.Element) -> list[tuple[str, int]]:
         prefix = output.get("prefix", "i-pi").strip()
         for trajectory in output.iter("trajectory"):
             if trajectory.get("format", "").strip() == FORMAT:
-                name = trajectory.get("filename", "traj").strip()
+                name = trajectory.get("filename", FILENAMES["trajectory"]).strip()
                 stride = int(trajectory.get("stride", "1"))
                 found.append((record_name(f"{prefix}.{name}" if prefix else name), stride))
     return found
-
-
-def record_name(filename: str) -> str:
-    """Name of the file of an output that i-PI calls `filename`."""
-    return f"{filename}.h5"

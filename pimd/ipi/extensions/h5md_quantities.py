@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from pimd.ipi.output_units import EXTRAS, extras_factor
 from pimd.ipi.systems import numbers_of_labels
-from pimd.record.h5md_layout import CELLS, Field, SystemLayout
+from pimd.record.h5md_layout import CELLS, UNITS, Field, SystemLayout
 from pimd.units import (
     AMU_ELECTRON_MASS,
     ATOMIC_TIME_FS,
@@ -22,7 +23,7 @@ from pimd.units import (
     HARTREE_EV,
 )
 
-__all__ = ["Quantity", "layout_of", "quantities_of", "split_names", "time_fs"]
+__all__ = ["Quantity", "layout_of", "quantities_of", "split_names"]
 
 VELOCITY = BOHR_ANGSTROM / ATOMIC_TIME_FS
 MEMBERS = "members"
@@ -34,16 +35,6 @@ _ATOMS: dict[str, tuple[str, float, str]] = {  # name -> kind, factor, unit
     "x_centroid": ("centroid", BOHR_ANGSTROM, "Angstrom"),
     "v_centroid": ("centroid", VELOCITY, "Angstrom fs-1"),
     "f_centroid": ("centroid", FORCE_AU_EV_PER_ANGSTROM, "eV Angstrom-1"),
-}
-_EXTRAS: dict[str, tuple[float, str]] = {  # name -> factor from what a driver sends, unit
-    "dipole": (BOHR_ANGSTROM, "e Angstrom"),
-    "polarizability": (BOHR_ANGSTROM**2 / HARTREE_EV, "e2 Angstrom2 eV-1"),
-    "BEC": (1.0, "e"),
-    "baseline_pot": (HARTREE_EV, "eV"),
-    "committee_pot": (HARTREE_EV, "eV"),
-    "committee_uncertainty": (HARTREE_EV, "eV"),
-    "committee_force": (FORCE_AU_EV_PER_ANGSTROM, "eV Angstrom-1"),
-    "committee_virial": (HARTREE_EV, "eV"),
 }
 _PROPERTIES: dict[str, tuple[str, float | None, str]] = {
     # dimension -> i-PI's name of the unit, factor (None: i-PI's own, with which inputs are read),
@@ -63,6 +54,8 @@ _PROPERTIES: dict[str, tuple[str, float | None, str]] = {
     "": ("", 1.0, ""),
 }
 _ATOMIC = "a.u."
+_WORDS = {ours: theirs for theirs, ours in UNITS.items()}
+"""Units of pimd -> words of H5MD."""
 
 
 @dataclass(frozen=True)
@@ -139,14 +132,6 @@ def layout_of(
     )
 
 
-def time_fs(system: Any) -> float:
-    """The time a system has been simulated, by i-PI's factor, as in its other outputs."""
-    from ipi.utils.units import unit_to_user
-
-    now = float(getattr(system.ensemble, "time", 0.0))
-    return float(unit_to_user("time", "femtosecond", now))
-
-
 def _quantity(system: Any, asked: str) -> Quantity:
     from ipi.engine.properties import getall
 
@@ -163,12 +148,12 @@ def _quantity(system: Any, asked: str) -> Quantity:
         forcefield = str(arguments[0]).strip() if arguments else ""
         stored = f"member_energies({forcefield})" if forcefield else "member_energies"
         return Quantity(stored, MEMBERS, "eV", lambda: _member_energies(system, forcefield))
-    is_extra = name in _EXTRAS and not (unit or arguments or keywords)
+    is_extra = name in EXTRAS and not (unit or arguments or keywords)
     if name in system.properties.property_dict and not is_extra:  # i-PI has a `dipole` of its own
         return _property(system, asked, unit)
     _refuse_unit(asked, unit)
-    factor, own = _EXTRAS.get(name, (1.0, _ATOMIC))
-    return Quantity(name, "extra", own, lambda: _extra(system, name) * factor)
+    _, factor, ours = extras_factor(name)
+    return Quantity(name, "extra", _WORDS.get(ours, ours), lambda: _extra(system, name) * factor)
 
 
 def _refuse_unit(asked: str, unit: str) -> None:

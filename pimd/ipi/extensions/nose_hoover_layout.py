@@ -25,6 +25,7 @@ from pimd.dynamics.thermostat import COUPLINGS
 
 __all__ = ["Layout", "free_momenta"]
 
+
 def free_momenta(
     masses: np.ndarray, fixcom: bool, fixed: np.ndarray, centroid_held: bool
 ) -> np.ndarray:

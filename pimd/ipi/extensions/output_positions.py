@@ -21,8 +21,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pimd.ipi.extensions import atomic_checkpoints
-from pimd.ipi.extensions.patching import Extension, Layer
+from pimd.ipi.extensions.atomic_checkpoints import WithTrailer
+from pimd.ipi.extensions.patching import Layer
 
 __all__ = ["OutputPositions", "OutputPositionsError", "read_positions", "truncate_outputs"]
 
@@ -111,7 +111,7 @@ def _sync(output: Any) -> None:
         os.fsync(stream.fileno())
 
 
-class OutputPositions(Extension):
+class OutputPositions(WithTrailer):
     """See the module."""
 
     name = "output_positions"
@@ -149,17 +149,7 @@ class OutputPositions(Extension):
             "ipi.engine.simulation:Simulation.write_outputs": self._write_outputs,
         }
 
-    def enable(self) -> None:
-        super().enable()
-        if self._trailer not in atomic_checkpoints.trailers:
-            atomic_checkpoints.trailers.append(self._trailer)
-
-    def disable(self) -> None:
-        if self._trailer in atomic_checkpoints.trailers:
-            atomic_checkpoints.trailers.remove(self._trailer)
-        super().disable()
-
-    def _trailer(self, checkpoint: Any) -> str:
+    def trailer(self, checkpoint: Any) -> str:
         sizes = getattr(checkpoint, "output_sizes", None)
         if sizes is None:
             return ""

@@ -96,12 +96,12 @@ def _notes(answer: LadderAnswer) -> list[str]:
         )
     else:
         notes.append(
-            f"the nodes miss at most some {1000 * answer.quadrature:.2g} meV of the integral, "
-            "besides its error"
+            f"besides the error, the nodes miss at most some {1000 * answer.quadrature:.2g} meV of "
+            "the integral"
         )
     if answer.runs.kind != "potentials":
         notes.append(
-            f"of {answer.runs.n_beads} beads at every node; what is left for more beads is not in "
+            f"every node has {answer.runs.n_beads} beads; what more of them would change is not in "
             "the error"
         )
     return notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def _runs(found: FreeEnergies, label: str) -> Table:
     return Table(
         f"Samples{label}", ["run", "sampled", "frames", "left out", "energies"],
         [
-            [part.where, names[part.state], part.n_frames, part.start, part.note]
+            [Path(part.where), names[part.state], part.n_frames, part.start, part.note]
             for part in found.energies.parts
         ],
     )

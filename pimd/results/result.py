@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pimd.results.quantity import OF_NUMBERS, Quantity, quantity_rows
+from pimd.results.screen import as_said, text_table
 from pimd.results.style import new_figure, save
 from pimd.whole_file import write_text
 
@@ -25,7 +26,7 @@ Draw = Callable[[Any], None]
 
 @dataclass
 class Table:
-    """Rows of what belongs together; cells are numbers, words or `Quantity`."""
+    """Rows of what belongs together; cells are numbers, words, paths or `Quantity`."""
 
     title: str
     columns: list[str]
@@ -106,19 +107,15 @@ class Result:
 
     def show(self, console: Any) -> None:
         """Print it."""
-        from rich import box
-        from rich.table import Table as RichTable
-
         console.print(self.title, style="bold", markup=False, highlight=False)
         if self.quantities:
-            console.print(_of_quantities(self.quantities))
+            columns, rows = quantity_rows(self.quantities)
+            console.print(text_table(columns, rows, [one in OF_NUMBERS for one in columns]))
         for table in self.tables:
-            shown = RichTable(title=table.title, box=box.SIMPLE, title_justify="left")
-            for k, column in enumerate(table.columns):
-                shown.add_column(column, justify="right" if table.is_numeric(k) else "left")
-            for row in table.rows:
-                shown.add_row(*(_escaped(in_words(value)) for value in row))
-            console.print(shown)
+            console.print(text_table(
+                table.columns, [[in_words(value) for value in row] for row in table.rows],
+                [table.is_numeric(k) for k in range(len(table.columns))], table.title,
+            ))
         for note in self.notes:
             console.print(note, markup=False, highlight=False)
         for line in self.warnings:
@@ -163,23 +160,6 @@ def in_words(value: object) -> str:
     """A cell of a table as it is shown."""
     if isinstance(value, (float, np.floating)):
         return f"{value:.6g}" if math.isfinite(value) else "-"
+    if isinstance(value, Path):
+        return as_said(value)
     return "" if value is None else str(value)
-
-
-def _of_quantities(quantities: Sequence[Quantity]) -> Any:
-    from rich import box
-    from rich.table import Table as RichTable
-
-    columns, rows = quantity_rows(quantities)
-    shown = RichTable(box=box.SIMPLE)
-    for column in columns:
-        shown.add_column(column, justify="right" if column in OF_NUMBERS else "left")
-    for row in rows:
-        shown.add_row(*(_escaped(cell) for cell in row))
-    return shown
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

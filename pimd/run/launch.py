@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from pimd.ipi.systems import SocketUse, SystemInfo, socket_uses, system_infos
 from pimd.ipi.uncertainty import may_tell, sources
 from pimd.record.h5md_file import RecordError
 from pimd.record.h5md_recovery import cut_record
+from pimd.results.screen import as_said
 from pimd.run.checkpoints import checkpoint_step, latest_checkpoint
 from pimd.run.child import DaemonFailure
 from pimd.run.describe import describe
@@ -362,7 +362,7 @@ def _run(session: Session) -> int:
         session.finish()
         raise
     session.finish()
-    folder = _relative(session.directory.path)
+    folder = as_said(session.directory.path)
     if outcome.reason == "failed":
         restart = session.directory.restart
         stands_at = checkpoint_step(restart)
@@ -375,11 +375,5 @@ def _run(session: Session) -> int:
     session.summary.print(session.console, folder)
     if outcome.reason == "stopped":
         where = f" --run-dir {folder}" if session.options.run_dir else ""
-        session.say(f"go on with: pimd run {_relative(source)} --resume{where}")
+        session.say(f"go on with: pimd run {as_said(source)} --resume{where}")
     return 1 if outcome.reason == "failed" else 0
-
-
-def _relative(path: Path) -> str:
-    """A path as short as it can be said from where the user stands."""
-    relative = os.path.relpath(path, os.environ.get("PWD", os.getcwd()))
-    return relative if not relative.startswith("../..") else str(path)

@@ -34,7 +34,7 @@ class Claim:
     Args:
         path: what is claimed: the lock is `.NAME.lock` beside it.
         error: what is raised where another process holds it.
-        what: is going on with it, for the message: "{what} by process 12 on host".
+        what: is going on with it, for the message: "{what}, by process 12 on host".
         patience: seconds to wait for a holder that may be about to end.
     """
 
@@ -67,7 +67,7 @@ class Claim:
                     time.sleep(_POLL_S)
                     continue
                 raise self._error(
-                    f"{self._what} by {holder or 'another process'}: wait for its end, or end it"
+                    f"{self._what}, by {holder or 'another process'}: wait for its end, or end it"
                 ) from None
             except OSError:  # a file system without locks
                 os.close(fd)

@@ -39,7 +39,7 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "taken\n"
-    with pytest.raises(ValueError, match=f"goes on here by process {process.pid} on"):
+    with pytest.raises(ValueError, match=f"goes on here, by process {process.pid} on"):
         Claim(path, ValueError, "a run goes on here").take()
     process.send_signal(signal.SIGKILL)
     process.wait()

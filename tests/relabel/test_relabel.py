@@ -138,7 +138,7 @@ def test_two_cannot_make_one_label_at_once(tmp_path):
     run = make_run(directory=tmp_path)
     path = label_path(tmp_path, "counting")
     with Claim(path, ValueError, ""):
-        with pytest.raises(RelabelError, match=r"counting\.h5 is being made by process"):
+        with pytest.raises(RelabelError, match=r"counting\.h5 is being made, by process"):
             relabel(run, Counting(), name="counting")
         relabel(run, Counting(), name="other")
     relabel(run, Counting(), name="counting")

@@ -19,7 +19,9 @@ __all__ = ["beginning", "first_at", "settled"]
 LEAST_SKIPPED = 0.05
 """Of the series."""
 CORRELATIONS_SKIPPED = 10.0
-"""Statistical inefficiencies, unless that is more than half of the series."""
+"""Statistical inefficiencies, unless that is more than"""
+MOST_SKIPPED = 0.25
+"""of the series, which leaves enough of a slow one."""
 ROUNDING = 1e-9
 """Relative, of times."""
 
@@ -60,6 +62,6 @@ def settled(values: np.ndarray) -> int:
     searched = average(values)
     least = max(
         LEAST_SKIPPED * len(values),
-        min(CORRELATIONS_SKIPPED * searched.inefficiency, 0.5 * len(values)),
+        min(CORRELATIONS_SKIPPED * searched.inefficiency, MOST_SKIPPED * len(values)),
     )
     return max(searched.start, min(math.ceil(least), len(values) - 1))

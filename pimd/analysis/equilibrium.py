@@ -8,7 +8,7 @@ import numpy as np
 
 from pimd.analysis.beginning import first_at, settled
 from pimd.analysis.run_series import Gathered
-from pimd.analysis.statistics import Average, average
+from pimd.analysis.statistics import LATE, LATEST, Average, average
 from pimd.record.series import Series
 
 __all__ = ["Equilibrium", "averaged", "drop_ended", "find_equilibrium"]
@@ -24,7 +24,7 @@ class Equilibrium:
     Attributes:
         begin: time, fs.
         note: how it was found.
-        late: whether more than half of the run comes before it.
+        late: whether it is about the latest that is tried.
     """
 
     begin: float
@@ -68,7 +68,7 @@ def find_equilibrium(given: Gathered, skip: float | None) -> Equilibrium:
         begins[last],
         f"{left_out / 1000:.3g} ps left out at the beginning, until {' and '.join(begins)} "
         f"{'have' if len(begins) > 1 else 'has'} settled",
-        left_out > 0.5 * (end - first),
+        left_out > LATE * LATEST * (end - first),
     )
 
 

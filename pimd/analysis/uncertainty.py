@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pimd.analysis.beginning import first_at
+from pimd.analysis.beginning import first_at, settled
 from pimd.analysis.committee import CommitteeAverage, committee_average
 from pimd.analysis.committee_curves import CommitteeCurve, committee_curve
 from pimd.analysis.member_forces import MemberForces
 from pimd.analysis.observables import Observable, observable_of_run, potential_energy
 from pimd.analysis.run_members import RunMembers, members_of_labels, members_of_run
 from pimd.analysis.start import first_frame
-from pimd.analysis.statistics import average
 from pimd.free_energy.sampled import check_canonical
 from pimd.record.missing import NotInRecord
 
@@ -176,7 +175,7 @@ def _start(
             raise ValueError(f"all of {run.where} is within the {options.skip:g} fs left out")
         return int(members.step[first]), ()
     energies = members.energies.mean(axis=(0, 2))
-    start = average(energies).start
+    start = settled(energies)
     return int(members.step[start]), (f"{start} of {len(members.step)} records left out",)
 
 

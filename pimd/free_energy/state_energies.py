@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pimd.analysis.beginning import first_at
-from pimd.analysis.statistics import average
+from pimd.analysis.beginning import first_at, settled
 from pimd.analysis.work import reduced_work
 from pimd.free_energy.energies_of_run import EnergiesOfRun, MakeProgress
 from pimd.free_energy.sampled import (
@@ -158,7 +157,7 @@ def _start(table: np.ndarray, time: np.ndarray, skip: float | None) -> int:
     """Frames to leave out."""
     if skip is not None:
         return first_at(time, time[0] + skip)
-    return max(average(row).start for row in table)
+    return max(settled(row) for row in table)
 
 
 def _one_ensemble(runs: Sequence[Run]) -> None:

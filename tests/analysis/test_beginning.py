@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pimd.analysis.beginning import beginning, first_at
+from pimd.analysis.beginning import beginning, first_at, settled
 
 TIME = 0.1 * np.arange(3, 1003)
 """fs; most are not what a sum or a product of decimals gives."""
@@ -25,3 +25,11 @@ def test_what_is_asked_for_counts_from_the_first_sample() -> None:
     assert beginning(values, TIME, 0.0) == 0
     with pytest.raises(ValueError, match=r"--skip 0\.1: the run has 0\.0999 ps"):
         beginning(values, TIME, 100.0)
+
+
+def test_some_is_left_out_in_any_case_and_never_most() -> None:
+    rng = np.random.default_rng(1)
+    independent = rng.normal(size=1000)
+    assert 50 <= settled(independent) <= 333
+    slow = np.cumsum(rng.normal(size=1000))
+    assert 250 <= settled(slow) <= 333

@@ -56,6 +56,25 @@ def test_a_beginning_out_of_equilibrium_is_left_out() -> None:
     assert abs(average(x, start=0).mean) > 0.2
 
 
+def test_the_end_of_a_slow_series_is_not_taken_for_its_equilibrium() -> None:
+    """Some 12 independent samples, stationary: nothing has to be left out.
+
+    Searched to its end, the mean is off by 3 errors: what little is left looks independent.
+    """
+    found = [average(ar1(1000, math.exp(-1 / 40), seed)) for seed in range(60)]
+    assert max(a.start for a in found) <= 333
+    off = math.sqrt(np.mean([a.mean**2 for a in found]))
+    said = math.sqrt(np.nanmean([a.error**2 for a in found]))
+    assert off < 1.5 * said
+
+
+def test_a_drift_to_the_end_is_said() -> None:
+    x = ar1(2000, 0.5, 5) + np.linspace(20.0, 0.0, 2000)
+    found = average(x)
+    assert any("equilibrium came late, if at all" in line for line in found.warnings)
+    assert not any("came late" in line for line in average(x, start=660).warnings)
+
+
 def test_too_few_samples_have_no_error() -> None:
     slow = np.linspace(0.0, 1.0, 400)  # one drift
     found = average(slow, start=0)

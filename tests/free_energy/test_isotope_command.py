@@ -28,7 +28,7 @@ EXACT = 3 * math.log(1.38158984)
 def trap(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trap")
     source = write_trap(
-        folder, steps=400, atoms=24, stride=10, properties=PROPERTIES, trajectory=RECORD
+        folder, steps=1000, atoms=24, stride=10, properties=PROPERTIES, trajectory=RECORD
     )
     return run_trap(source)
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.physics
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 RECORD = (
-    "    <trajectory format='h5md' filename='trajectory' stride='10'> [positions, energies]"
+    "    <trajectory format='h5md' filename='trajectory' stride='{stride}'> [positions, energies]"
     " </trajectory>\n"
 )
 BOX = 7.83018
@@ -44,8 +44,8 @@ def molecule(potential: str, seed: int) -> Input:
     return Input(
         symbols=["O", "H", "H"], positions=positions,
         spec=f"{{potential: {potential}, pbc: False}}", n_beads=8, temperature=300.0,
-        time_step=0.5, n_steps=16_000, properties=("potential",), trajectories=RECORD,
-        stride=100, seed=seed,
+        time_step=0.5, n_steps=16_000, properties=("potential",),
+        trajectories=RECORD.format(stride=10), stride=100, seed=seed,
     )  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def liquid(potential: str, seed: int) -> Input:
         positions=np.array([row[1:4] for row in rows], dtype=float),
         spec=f"{{potential: {potential}}}", n_beads=8, temperature=400.0, cell=(BOX,) * 3,
         time_step=0.5, n_steps=28_000, thermostat_time=50.0, properties=("potential",),
-        trajectories=RECORD, stride=100, seed=seed,
+        trajectories=RECORD.format(stride=40), stride=100, seed=seed,
     )  # fmt: skip
 
 

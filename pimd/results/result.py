@@ -110,11 +110,14 @@ class Result:
         console.print(self.title, style="bold", markup=False, highlight=False)
         if self.quantities:
             columns, rows = quantity_rows(self.quantities)
-            console.print(text_table(columns, rows, [one in OF_NUMBERS for one in columns]))
+            console.print(text_table(
+                columns, rows, [one in OF_NUMBERS for one in columns], width=console.width
+            ))
         for table in self.tables:
             console.print(text_table(
                 table.columns, [[in_words(value) for value in row] for row in table.rows],
-                [table.is_numeric(k) for k in range(len(table.columns))], table.title,
+                [table.is_numeric(k) for k in range(len(table.columns))],
+                table.title, console.width,
             ))
         for note in self.notes:
             console.print(note, markup=False, highlight=False)

@@ -34,6 +34,16 @@ def test_numbers_stay_whole_and_words_give_way() -> None:
     assert max(map(len, text.splitlines())) <= 54
 
 
+def test_many_columns_fit_at_the_cost_of_words() -> None:
+    table = Table("", ["run", "estimator", "from", "atoms", "frames", "ln zeta", "heaviest",
+                       "spread / kT"])
+    table.rows.append(["a_long_name", "scaled coordinates", "isotope_zetasc(0.500442;D)", 16, 190,
+                       "-2.435(16)", "0.8 %", 0.21])
+    lines = shown(Result("x", "title", tables=[table]), 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("-2.435(16)" in line and "0.21" in line for line in lines)
+
+
 def test_a_path_is_short_on_screen_and_whole_in_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

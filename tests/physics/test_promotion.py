@@ -2,7 +2,7 @@
 
 Through i-PI, once on the committee of networks that comes with pimd, once on q-TIP4P/F, which the
 networks were trained on: one molecule of water at 300 K, where the two are alike, and a periodic
-box of 16 at 400 K, where the work is spread over 1.5 kT and one sample in four counts. (At 300 K
+box of 16 at 400 K, where the work is spread over 1.5 kT and one sample in nine counts. (At 300 K
 hydrogen bonds rearrange over several picoseconds, which asks for far longer runs.)
 """
 
@@ -51,7 +51,8 @@ def molecule(potential: str, seed: int) -> Input:
 
 def liquid(potential: str, seed: int) -> Input:
     """14 ps of 16 molecules at 400 K, at the density of 300 K."""
-    rows = [line.split() for line in _lines(INPUTS / "promotion" / "init.xyz")[2:]]
+    lines = (INPUTS / "promotion" / "init.xyz").read_text().splitlines()
+    rows = [line.split() for line in lines[2:]]
     return Input(
         symbols=[row[0] for row in rows],
         positions=np.array([row[1:4] for row in rows], dtype=float),
@@ -59,10 +60,6 @@ def liquid(potential: str, seed: int) -> Input:
         time_step=0.5, n_steps=28_000, thermostat_time=50.0, properties=("potential",),
         trajectories=RECORD.format(stride=40), stride=100, seed=seed,
     )  # fmt: skip
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines()
 
 
 def sampled(folder: Path, given: Input) -> Run:
